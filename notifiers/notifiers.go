@@ -1,0 +1,217 @@
+// Package notifiers is the one message model of every channel, and the words
+// that all of them use. The packages below it render a Message for one channel,
+// deliver it and classify the channel's answer:
+//
+//	slack/  direct messages, boards and their threads
+//	email/  text and HTML mails with acknowledgement links
+//	inbox/  stands in for Slack and the smarthost in demo and tests
+//
+// A Message holds facts, never rendered text: what a person reads is derived
+// from it at the moment of sending. Three kinds of text are kept apart by type:
+// Untrusted (labels, annotations, notes) can hold anything and must be escaped
+// for the channel; plain strings are ours or the catalog's and are escaped too;
+// markup is made by the channel's own package only.
+package notifiers
+
+import (
+	"time"
+
+	"callchain/config"
+)
+
+// Untrusted is text that somebody else wrote: a label, an annotation, a note.
+type Untrusted string
+
+// Kind is what a message is for.
+type Kind string
+
+// The kinds of message.
+const (
+	Page     Kind = "page"     // asks one person for an acknowledgement; in Slack edited as the incident changes
+	Reminder Kind = "reminder" // rings again, in the thread of the page
+	Told     Kind = "told"     // mail only: tells who acknowledged, or that it is over, in the thread of the page
+	Board    Kind = "board"    // a team's shared message, edited as the incident changes
+	Thread   Kind = "thread"   // timeline lines under a board
+	Notice   Kind = "notice"   // callchain speaks about itself; no buttons
+)
+
+// Channel names.
+const (
+	Slack = "slack"
+	Email = "email"
+)
+
+// Ref is where a channel put a message: what is needed to edit it or to answer in its thread.
+type Ref struct {
+	Channel string `json:"c,omitempty"` // Slack: the conversation's id (D…, C…)
+	TS      string `json:"t,omitempty"` // Slack: the message's ts; e-mail: the Message-ID
+}
+
+// Message is one thing to deliver to one address over one channel.
+type Message struct {
+	ID      string // of the delivery: the same on every attempt
+	Attempt int    // from 1
+	Kind    Kind
+
+	// Address is where it goes. Slack: a member id, a conversation's id or
+	// #name; "" with Email set: the member is looked up by it. E-mail: the address.
+	Address string
+	Email   string // the person's e-mail address, for Slack's look-up
+
+	// Ref with Edit is the message to replace; without Edit the message whose
+	// thread this one joins.
+	Ref  Ref
+	Edit bool
+
+	Incident Incident
+	You      *You   // of a page, reminder or told: the person it is for
+	Lines    []Line // of a thread message, oldest first
+	Notice   *Text  // of a notice
+	Now      time.Time
+}
+
+// Text is a notice.
+type Text struct {
+	Title string
+	Body  Untrusted
+}
+
+// Line is one line of the timeline.
+type Line struct {
+	At   time.Time
+	Text Untrusted
+	Ring bool // worth a broadcast to the channel: nobody answered
+}
+
+// You is the person a message is for.
+type You struct {
+	Handle   string
+	Name     string
+	Timezone *time.Location // never nil
+	As       string         // what they are paged as: "incident_response owner of parsoid"
+	Why      string         // the chain's reason for this step
+	Step     int            // of the chain, from 1
+	Steps    int
+	Round    int // from 1
+	Rounds   int
+	AckURL   string // signed link; "" when there is none
+	MayCome2 bool   // the page may reach them twice (after an ambiguous answer)
+}
+
+// State is the state of an incident, as people read it.
+type State string
+
+// The states.
+const (
+	Triggered    State = "triggered"
+	Acknowledged State = "acknowledged"
+	Snoozed      State = "snoozed"
+	Resolved     State = "resolved"
+)
+
+// Incident is what a message says about its incident: the state at one revision.
+type Incident struct {
+	ID        string
+	Revision  uint64 // shown, so that people see that an edit arrived
+	State     State
+	Urgency   config.Urgency
+	Exhausted bool
+	Test      bool // a test page
+
+	Subject      string // service:parsoid
+	Name         string // parsoid; the group's name for people
+	Known        bool   // Name is a service of the catalog
+	Lifecycle    config.State
+	Assessment   string
+	Missing      []string // sentences: what is missing in ownership, that answering does not make one an owner; empty when owned
+	CanDeploy    string   // the configuration_deployment owner's name; "" if none
+	AlsoAffected []string
+	Matched      string // how the subject was found, in words
+	CatalogPlace string // file:line of the service's entry; "" if none
+	Confidential bool
+
+	AlertName  Untrusted // of the first alert; "" if it has none
+	Summary    Untrusted // of the first alert
+	Alerts     []Alert   // at most 20, firing ones first
+	Firing     int
+	Resolved   int
+	Truncated  int // alerts that Alertmanager counted but did not send
+	OpenedAt   time.Time
+	ResolvedAt time.Time
+
+	By    string // who acknowledged, or resolved by hand; "" if nobody
+	ByVia string // slack, email link, API, ...
+	ByAt  time.Time
+	Paged []Paged  // everybody paged so far, first time each, in order
+	Next  *Next    // what happens without an answer; nil when nothing will
+	Notes []string // further sentences of ours: a silence does not stop this, and the like
+
+	Runbook   Untrusted // URLs; only http and https with a host are linked
+	Dashboard Untrusted
+	Source    Untrusted // the graph in Prometheus
+	Silence   Untrusted // Alertmanager's form for a new silence on these labels
+	Page      string    // callchain's own page of the incident; "" without one
+
+	// Token is what a button carries: it names the incident and the step it was
+	// shown for. It has no authority of its own.
+	Token string
+}
+
+// Alert is one alert as shown.
+type Alert struct {
+	Firing   bool
+	Name     Untrusted
+	Summary  Untrusted
+	Labels   []Label // the ones that tell alerts of the group apart come first
+	StartsAt time.Time
+	EndsAt   time.Time
+}
+
+// Label is a label of an alert.
+type Label struct{ Name, Value Untrusted }
+
+// Paged says who was paged, as what, when.
+type Paged struct {
+	Name     string
+	SlackID  string // "" if not known
+	As       string
+	At       time.Time
+	Step     int
+	Channels []string // on which it was accepted
+	Failed   string   // why it reached nobody; "" if it did or is under way
+}
+
+// Next is what happens if nobody answers.
+type Next struct {
+	At    time.Time
+	Names []string // who is paged then; empty: see Last
+	As    string   // as what
+	Last  bool     // no step is left: nobody further is paged
+	Again bool     // the next one begins a new round
+}
+
+// Verdict classifies a channel's answer.
+type Verdict int
+
+// The verdicts.
+const (
+	Sent      Verdict = iota // delivered: Ref says where
+	Retry                    // certainly not delivered; may be tried again after After
+	Ambiguous                // perhaps delivered; to be sent again under the same ID
+	Refused                  // this address will never take it
+	Down                     // the channel as a whole does not work: its credentials, its server
+	Gone                     // of an edit: the message to edit is not there any more
+)
+
+func (v Verdict) String() string {
+	return [...]string{"sent", "retry", "ambiguous", "refused", "down", "gone"}[v]
+}
+
+// Result is the outcome of one attempt. Err says why, in words that may be
+// shown to people: no secrets. After is the channel's own wish (Retry-After); zero: none.
+type Result struct {
+	Verdict Verdict
+	Ref     Ref
+	After   time.Duration
+	Err     error
+}
