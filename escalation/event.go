@@ -1,0 +1,101 @@
+package escalation
+
+import (
+	"callchain/config"
+	"callchain/routing"
+)
+
+// Event is something that happens to an incident.
+type Event interface{ event() }
+
+// Observe is what a webhook says about the incident's alerts. Firing and
+// resolved alerts that the incident knows already change nothing.
+type Observe struct {
+	Firing    []Seen
+	Resolved  []Seen
+	Truncated int
+}
+
+// Seen is one alert of a webhook.
+type Seen struct {
+	Alert
+	Urgency  config.Urgency // of a firing one
+	ReviewAt Instant
+	Risks    []routing.Risk
+}
+
+// Tick says that time has passed: it does what is due.
+type Tick struct{}
+
+// Acknowledge is somebody's answer. TakeOver: they know that they are not in the chain.
+type Acknowledge struct {
+	By       Actor
+	TakeOver bool
+	// Stranger is set for members of the workspace who are not in the catalog.
+	Stranger bool
+}
+
+// Escalate moves on to the next step at once. From is the step it was pressed
+// for; if the incident has moved on since, nothing happens. nil: whatever step
+// is current, which a caller that may repeat itself must not send.
+type Escalate struct {
+	By   Actor
+	From *Place
+}
+
+// Place is a step of a run of the chain.
+type Place struct{ Run, Round, Step int }
+
+// ResolveByHand closes the incident although its alerts may still fire.
+type ResolveByHand struct{ By Actor }
+
+// Result is the outcome of one attempt at a delivery.
+type Result struct {
+	Delivery string
+	Attempt  int
+	Verdict  Verdict
+	Ref      Ref
+	After    int64  // milliseconds that the channel asked us to wait; 0: no wish
+	Error    string // for people; no secrets
+}
+
+// Verdict classifies a channel's answer; see notifiers.Verdict.
+type Verdict int
+
+// The verdicts.
+const (
+	VerdictSent Verdict = iota
+	VerdictRetry
+	VerdictAmbiguous
+	VerdictRefused
+	VerdictDown
+	VerdictGone
+)
+
+func (Observe) event()       {}
+func (Tick) event()          {}
+func (Acknowledge) event()   {}
+func (Escalate) event()      {}
+func (ResolveByHand) event() {}
+func (Result) event()        {}
+
+// AnswerKind says what an event did.
+type AnswerKind string
+
+// The answers.
+const (
+	Done       AnswerKind = "done"
+	Unchanged  AnswerKind = "unchanged"    // nothing to do
+	Already    AnswerKind = "already"      // By acknowledged it at At
+	Closed     AnswerKind = "closed"       // resolved at At
+	NotInChain AnswerKind = "not_in_chain" // and did not say take over
+	MovedOn    AnswerKind = "moved_on"     // the press was for an earlier step
+	NobodyLeft AnswerKind = "nobody_left"  // no step is left to escalate to
+)
+
+// Answer is what an event did, for the one who caused it.
+type Answer struct {
+	Kind AnswerKind
+	By   Actor
+	At   Instant
+}
