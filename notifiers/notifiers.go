@@ -63,6 +63,9 @@ type Message struct {
 	Ref  Ref
 	Edit bool
 
+	// Usergroup is the team's Slack user group, mentioned on its board; "" if none.
+	Usergroup string
+
 	Incident Incident
 	You      *You   // of a page, reminder or told: the person it is for
 	Lines    []Line // of a thread message, oldest first

@@ -1,0 +1,263 @@
+package slack
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/slack-go/slack"
+
+	"callchain/notifiers"
+)
+
+// Errors of ParseInteraction.
+var (
+	// ErrSignature: the request does not come from Slack, or is too old: 401.
+	ErrSignature = errors.New("the request is not signed by Slack")
+	// ErrPayload: the request is Slack's but holds no press of ours: 400.
+	ErrPayload = errors.New("the payload is not a press of a button of callchain's")
+)
+
+// window is how far a request's time may be from ours.
+const window = 5 * time.Minute
+
+// Interaction is a press of a button.
+type Interaction struct {
+	Action string // ack, escalate or takeover
+	Token  string // the button's value, as it was put into Incident.Token
+
+	User         Presser
+	AppID        string
+	TeamID       string // of the workspace; "" for an app of the whole organisation
+	EnterpriseID string
+	Channel      string
+	MessageTS    string
+	ResponseURL  string
+	ActionTS     string
+}
+
+// Presser is who pressed, as Slack names them.
+type Presser struct{ ID, TeamID, Name string }
+
+// Verify checks Slack's signature over a raw body. The secrets are tried in
+// turn: the old one stays valid for a day when it is regenerated.
+func Verify(header http.Header, body []byte, signing []string, now time.Time) error {
+	stamp := header.Get("X-Slack-Request-Timestamp")
+	seconds, err := strconv.ParseInt(stamp, 10, 64)
+	if err != nil || now.Sub(time.Unix(seconds, 0)).Abs() > window {
+		return ErrSignature
+	}
+	hexed, ok := strings.CutPrefix(header.Get("X-Slack-Signature"), "v0=")
+	if !ok {
+		return ErrSignature
+	}
+	given, err := hex.DecodeString(hexed)
+	if err != nil {
+		return ErrSignature
+	}
+	for _, secret := range signing {
+		if secret == "" {
+			continue
+		}
+		mac := hmac.New(sha256.New, []byte(secret))
+		mac.Write([]byte("v0:" + stamp + ":"))
+		mac.Write(body)
+		if hmac.Equal(mac.Sum(nil), given) {
+			return nil
+		}
+	}
+	return ErrSignature
+}
+
+// ParseInteraction checks the signature of a request to the interactivity URL
+// and reads the press in it. The body is the raw one; limit it to 1 MiB.
+func ParseInteraction(header http.Header, body []byte, signing []string, now time.Time) (Interaction, error) {
+	if err := Verify(header, body, signing, now); err != nil {
+		return Interaction{}, err
+	}
+	form, err := url.ParseQuery(string(body))
+	if err != nil {
+		return Interaction{}, ErrPayload
+	}
+	return ParsePayload([]byte(form.Get("payload")))
+}
+
+// ParsePayload reads a press as Socket Mode delivers it, without a signature.
+func ParsePayload(payload []byte) (Interaction, error) {
+	var p struct {
+		Type        string
+		APIAppID    string `json:"api_app_id"`
+		ResponseURL string `json:"response_url"`
+		User        struct {
+			ID       string
+			TeamID   string `json:"team_id"`
+			Name     string
+			Username string
+		}
+		Team       *struct{ ID string }
+		Enterprise *struct{ ID string }
+		Channel    struct{ ID string }
+		Message    struct{ TS string }
+		Container  struct {
+			ChannelID string `json:"channel_id"`
+			MessageTS string `json:"message_ts"`
+		}
+		Actions []struct {
+			ActionID string `json:"action_id"`
+			ActionTS string `json:"action_ts"`
+			Value    string
+		}
+	}
+	if err := json.Unmarshal(payload, &p); err != nil {
+		return Interaction{}, ErrPayload
+	}
+	if p.Type != "block_actions" || len(p.Actions) == 0 || p.User.ID == "" {
+		return Interaction{}, ErrPayload
+	}
+	press := Interaction{
+		Action:      p.Actions[0].ActionID,
+		Token:       p.Actions[0].Value,
+		ActionTS:    p.Actions[0].ActionTS,
+		User:        Presser{p.User.ID, p.User.TeamID, p.User.Username},
+		AppID:       p.APIAppID,
+		Channel:     p.Container.ChannelID,
+		MessageTS:   p.Container.MessageTS,
+		ResponseURL: p.ResponseURL,
+	}
+	if press.User.Name == "" {
+		press.User.Name = p.User.Name
+	}
+	if p.Team != nil {
+		press.TeamID = p.Team.ID
+	}
+	if p.Enterprise != nil {
+		press.EnterpriseID = p.Enterprise.ID
+	}
+	if press.Channel == "" {
+		press.Channel = p.Channel.ID
+	}
+	if press.MessageTS == "" {
+		press.MessageTS = p.Message.TS
+	}
+	switch press.Action {
+	case actionAck, actionEscalate, actionTakeOver:
+		return press, nil
+	}
+	return Interaction{}, ErrPayload
+}
+
+// Respond answers a press, visible to the presser alone. With a token it offers
+// to take the incident over anyway.
+func (n *Notifier) Respond(ctx context.Context, responseURL, text, takeOver string) error {
+	if err := n.mayRespond(responseURL); err != nil {
+		return err
+	}
+	said := truncate(escape(notifiers.CleanText(text, maxSection)), maxSection)
+	if said == "" {
+		return errors.New("answering a press: there is nothing to say")
+	}
+	answer := map[string]any{
+		"response_type":    "ephemeral",
+		"replace_original": false, // in a thread the answer would take the page's place
+		"text":             said,
+	}
+	if takeOver != "" {
+		answer["blocks"] = []slack.Block{
+			slack.NewSectionBlock(markup(said), nil, nil),
+			slack.NewActionBlock("", button(actionTakeOver, "Take over anyway", "Take over anyway", takeOver)),
+		}
+	}
+	body, err := json.Marshal(answer)
+	if err != nil {
+		return fmt.Errorf("answering a press: %w", err)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, responseURL, bytes.NewReader(body))
+	if err != nil {
+		return errors.New("answering a press: the response URL is not valid")
+	}
+	req.Header.Set("Content-Type", "application/json; charset=utf-8")
+	resp, err := n.http.Do(req)
+	if err != nil {
+		var wrapped *url.Error
+		if errors.As(err, &wrapped) {
+			err = wrapped.Err // without the URL: it is a secret
+		}
+		return fmt.Errorf("answering a press: %w", err)
+	}
+	defer resp.Body.Close()
+	io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10))
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("answering a press: slack answered HTTP %d", resp.StatusCode)
+	}
+	return nil
+}
+
+// mayRespond allows Slack's own hooks and the host that the API has: a forged
+// response URL must not make callchain call other hosts.
+func (n *Notifier) mayRespond(responseURL string) error {
+	to, err := url.Parse(responseURL)
+	api, apiErr := url.Parse(n.cfg.APIURL)
+	switch {
+	case err != nil || to.User != nil || to.Host == "":
+	case to.Scheme == "https" && (to.Host == "hooks.slack.com" || to.Host == "hooks.slack-gov.com"):
+		return nil
+	case apiErr == nil && to.Scheme == api.Scheme && strings.EqualFold(to.Host, api.Host):
+		return nil
+	}
+	return errors.New("answering a press: the response URL is not Slack's")
+}
+
+// User is what Slack tells about a member.
+type User struct {
+	ID, TeamID, Name, Email string
+	Guest                   bool // a single- or multi-channel guest
+	Bot                     bool
+	Deleted                 bool // deactivated
+	Stranger                bool // of another workspace, over a shared channel
+}
+
+// User asks who a member is (users.info). Answers are kept for ten minutes.
+func (n *Notifier) User(ctx context.Context, member string) (User, error) {
+	n.mu.Lock()
+	known, ok := n.users[member]
+	n.mu.Unlock()
+	if ok && time.Now().Before(known.until) {
+		return known.value, nil
+	}
+	api, token, err := n.api()
+	if err != nil {
+		return User{}, err
+	}
+	u, err := api.GetUserInfoContext(ctx, member)
+	if err == nil && u.ID == "" {
+		err = errEmpty
+	}
+	if err != nil {
+		return User{}, fmt.Errorf("asking who pressed: %w", classify(err, call{token: token, read: true}).Err)
+	}
+	user := User{
+		ID: u.ID, TeamID: u.TeamID, Name: u.Name, Email: u.Profile.Email,
+		Guest:    u.IsRestricted || u.IsUltraRestricted,
+		Bot:      u.IsBot || u.IsWorkflowBot || u.IsConnectorBot,
+		Deleted:  u.Deleted,
+		Stranger: u.IsStranger,
+	}
+	n.mu.Lock()
+	if len(n.users) > 10_000 {
+		clear(n.users)
+	}
+	n.users[member] = remembered[User]{user, time.Now().Add(rememberUsers)}
+	n.mu.Unlock()
+	return user, nil
+}

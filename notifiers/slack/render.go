@@ -1,0 +1,299 @@
+package slack
+
+import (
+	"strings"
+
+	"github.com/slack-go/slack"
+
+	"callchain/notifiers"
+)
+
+// Slack's limits, in characters.
+const (
+	maxBlocks  = 50
+	maxSection = 3000
+	maxHeader  = 150
+	maxButton  = 75
+	maxValue   = 2000
+	maxText    = 4000 // of chat.update, the stricter of the two
+)
+
+// The names of what a press carries.
+const (
+	actionAck      = "ack"
+	actionEscalate = "escalate"
+	actionTakeOver = "takeover"
+)
+
+// eventType is the metadata's type. A dot in it would lose the metadata.
+const eventType = "callchain_page"
+
+// rendered is a message as Slack takes it. Text is what notifications and
+// screen readers get: it is complete in itself.
+type rendered struct {
+	text   mrkdwn
+	blocks []slack.Block
+}
+
+// render shows all there is to say.
+func render(m notifiers.Message) rendered {
+	out := rendered{text: text(m)}
+	switch m.Kind {
+	case notifiers.Notice:
+		out.blocks = notice(m)
+	case notifiers.Thread:
+		out.blocks = timeline(m)
+	case notifiers.Reminder, notifiers.Told:
+		out.blocks = short(m)
+	default:
+		out.blocks = full(m)
+	}
+	if len(out.blocks) > maxBlocks {
+		out.blocks = out.blocks[:maxBlocks]
+	}
+	return out
+}
+
+// minimal is what remains when Slack refuses the whole: what, why, next and the
+// buttons, without anything that another system wrote a link into.
+func minimal(m notifiers.Message) rendered {
+	out := rendered{text: text(m)}
+	switch m.Kind {
+	case notifiers.Notice, notifiers.Thread:
+		out.blocks = paragraphs(string(text(m)), 1)
+	default:
+		out.blocks = short(m)
+	}
+	return out
+}
+
+func text(m notifiers.Message) mrkdwn {
+	t := escape(notifiers.Sentence(m))
+	if m.Kind == notifiers.Reminder {
+		t = joined(" ", mention(member(m), ""), t)
+	}
+	if t == "" {
+		t = "callchain"
+	}
+	return truncate(t, maxText)
+}
+
+// member is the member id of the person a message is for, if it is known.
+func member(m notifiers.Message) string {
+	if id.MatchString(m.Address) && m.Address[0] != 'C' && m.Address[0] != 'D' && m.Address[0] != 'G' {
+		return m.Address
+	}
+	return ""
+}
+
+// full is a page or a board.
+func full(m notifiers.Message) []slack.Block {
+	in := m.Incident
+	var b builder
+	b.header(notifiers.Headline(m))
+	b.section(bold(escape(notifiers.Status(m))))
+	if m.You == nil {
+		b.section(group(m.Usergroup))
+	}
+	b.section(joined("\n", escape(notifiers.Summary(in)), escape(notifiers.Subject(in))))
+	b.section(joined("\n", escape(notifiers.Why(m)), escape(notifiers.Unanswered(m)), escape(notifiers.MayComeTwice(m))))
+	b.section(bold(escape(notifiers.Upcoming(m))))
+	b.actions(m)
+	if m.You == nil {
+		b.section(paged(m))
+	}
+	b.section(lines(notifiers.Ownership(in)))
+	b.section(lines(notifiers.Notes(in)))
+	if alerts := notifiers.AlertLines(in, m.Now); len(alerts) > 0 {
+		b.plain(append([]string{notifiers.AlertCount(in)}, alerts...))
+	}
+	b.links(notifiers.Places(in))
+	b.context(escape(notifiers.Footer(m)))
+	return b.blocks
+}
+
+// short is a reminder, and any page in its smallest form.
+func short(m notifiers.Message) []slack.Block {
+	var b builder
+	b.header(notifiers.Headline(m))
+	if m.Kind == notifiers.Reminder {
+		b.section(joined(" ", mention(member(m), ""), escape(notifiers.Sentence(m))))
+	} else {
+		b.section(bold(escape(notifiers.Status(m))))
+		b.section(escape(notifiers.Why(m)))
+		b.section(bold(escape(notifiers.Upcoming(m))))
+	}
+	b.actions(m)
+	b.context(escape(notifiers.Footer(m)))
+	return b.blocks
+}
+
+func notice(m notifiers.Message) []slack.Block {
+	var b builder
+	b.header(notifiers.Headline(m))
+	if m.Notice != nil {
+		b.blocks = append(b.blocks, paragraphs(notifiers.CleanText(string(m.Notice.Body), 40*maxSection), 40)...)
+	}
+	return b.blocks
+}
+
+// maxLines is how many lines of the timeline one message takes; the newest stay.
+const maxLines = 100
+
+func timeline(m notifiers.Message) []slack.Block {
+	var said []string
+	for _, l := range m.Lines[max(0, len(m.Lines)-maxLines):] {
+		said = append(said, notifiers.TimelineLine(l))
+	}
+	var b builder
+	b.plain(said)
+	return b.blocks
+}
+
+// ring tells whether a thread message is worth the whole channel's attention.
+func ring(m notifiers.Message) bool {
+	for _, l := range m.Lines {
+		if l.Ring {
+			return true
+		}
+	}
+	return m.Kind == notifiers.Reminder
+}
+
+func paged(m notifiers.Message) mrkdwn {
+	var out []mrkdwn
+	for i, p := range m.Incident.Paged {
+		if i == 20 {
+			out = append(out, "and more")
+			break
+		}
+		who, rest := notifiers.PagedLine(p, m.Now)
+		out = append(out, mention(p.SlackID, who)+escape(rest))
+	}
+	return joined("\n", out...)
+}
+
+func lines(said []string) mrkdwn {
+	var out []mrkdwn
+	for _, s := range said {
+		out = append(out, escape(s))
+	}
+	return joined("\n", out...)
+}
+
+// buttons says which presses still make sense. An acknowledged page has none,
+// except where the acknowledger is asked whether they still are on it.
+func buttons(m notifiers.Message) (ack, escalate bool) {
+	in := m.Incident
+	if in.Token == "" || len([]rune(in.Token)) > maxValue || m.Kind == notifiers.Told {
+		return false, false
+	}
+	switch in.State {
+	case notifiers.Triggered:
+		pages := in.Urgency.Pages() || in.Test
+		return pages, pages && !in.Test
+	case notifiers.Snoozed:
+		return true, false
+	case notifiers.Acknowledged:
+		return m.Kind == notifiers.Reminder, false
+	}
+	return false, false
+}
+
+// builder collects blocks and leaves out what is empty: Slack refuses an empty text.
+type builder struct{ blocks []slack.Block }
+
+func (b *builder) header(s string) {
+	if s = notifiers.Shorten(s, maxHeader); s != "" {
+		b.blocks = append(b.blocks, slack.NewHeaderBlock(plainText(s)))
+	}
+}
+
+func (b *builder) section(m mrkdwn) {
+	if m != "" && m != "**" {
+		b.blocks = append(b.blocks, slack.NewSectionBlock(markup(truncate(m, maxSection)), nil, nil))
+	}
+}
+
+func (b *builder) context(m mrkdwn) {
+	if m != "" {
+		b.blocks = append(b.blocks, slack.NewContextBlock("", markup(truncate(m, maxSection))))
+	}
+}
+
+// plain shows lines as plain text, where nothing is markup, in as many sections
+// as they need.
+func (b *builder) plain(said []string) {
+	b.blocks = append(b.blocks, paragraphs(strings.Join(said, "\n"), 10)...)
+}
+
+func (b *builder) actions(m notifiers.Message) {
+	ack, escalate := buttons(m)
+	what := notifiers.Clean(m.Incident.ID, 40) + ", " + notifiers.Title(m.Incident)
+	var set []slack.BlockElement
+	if ack {
+		set = append(set, button(actionAck, "Acknowledge", "Acknowledge "+what, m.Incident.Token).WithStyle(slack.StylePrimary))
+	}
+	if escalate {
+		set = append(set, button(actionEscalate, "Escalate now", "Escalate now "+what, m.Incident.Token))
+	}
+	if len(set) > 0 {
+		b.blocks = append(b.blocks, slack.NewActionBlock("", set...))
+	}
+}
+
+// links puts the links on one line; one that does not fit begins a new section.
+func (b *builder) links(places []notifiers.Place) {
+	var line mrkdwn
+	for _, p := range places {
+		next := escape(p.Label + ": " + p.Text)
+		if p.URL != "" {
+			next = link(p.URL, p.Label)
+		}
+		if len(next) > maxSection { // its escaped form grew too long to be a link
+			next = truncate(escape(p.Label+": "+p.Text), 500)
+		}
+		if len(line)+len(next)+3 > maxSection {
+			b.section(line)
+			line = ""
+		}
+		line = joined(" | ", line, next)
+	}
+	b.section(line)
+}
+
+// paragraphs splits text at line ends into plain sections, at most n of them.
+func paragraphs(s string, n int) []slack.Block {
+	var out []slack.Block
+	for s = strings.Trim(s, "\n"); s != "" && len(out) < n; s = strings.TrimLeft(s, "\n") {
+		part := []rune(s)
+		if len(part) > maxSection {
+			part = part[:maxSection]
+			for i := len(part) - 1; i > maxSection/2; i-- {
+				if part[i] == '\n' {
+					part = part[:i]
+					break
+				}
+			}
+		}
+		s = s[len(string(part)):]
+		out = append(out, slack.NewSectionBlock(plainText(string(part)), nil, nil))
+	}
+	return out
+}
+
+func plainText(s string) *slack.TextBlockObject {
+	return slack.NewTextBlockObject(slack.PlainTextType, strings.ToValidUTF8(s, "\uFFFD"), false, false)
+}
+
+// markup is the only maker of mrkdwn objects. Verbatim keeps Slack from finding
+// names and channels in the text by itself.
+func markup(m mrkdwn) *slack.TextBlockObject {
+	return slack.NewTextBlockObject(slack.MarkdownType, string(m), false, true)
+}
+
+func button(action, label, spoken, token string) *slack.ButtonBlockElement {
+	e := slack.NewButtonBlockElement(action, token, plainText(notifiers.Shorten(label, maxButton)))
+	e.AccessibilityLabel = notifiers.Shorten(spoken, maxButton)
+	return e
+}
