@@ -1,11 +1,14 @@
 package testbench
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -102,13 +105,18 @@ func TestNothingIsLeftBehind(t *testing.T) {
 // groupLives tells whether the group has a process that is not just waiting to
 // be reaped.
 func groupLives(group int) bool {
-	out, err := exec.Command("ps", "-A", "-o", "pgid=,stat=").Output()
-	if err != nil {
-		return syscall.Kill(-group, 0) == nil
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil || len(stats) == 0 {
+		return syscall.Kill(-group, 0) == nil // no /proc: not Linux
 	}
-	for line := range strings.Lines(string(out)) {
-		fields := strings.Fields(line)
-		if len(fields) == 2 && fields[0] == fmt.Sprint(group) && !strings.HasPrefix(fields[1], "Z") {
+	for _, file := range stats {
+		stat, err := os.ReadFile(file)
+		if err != nil {
+			continue // ended meanwhile
+		}
+		// After the name in brackets: state, parent, group.
+		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+		if len(fields) > 2 && fields[2] == strconv.Itoa(group) && fields[0] != "Z" {
 			return true
 		}
 	}
