@@ -24,6 +24,8 @@ type Config struct {
 	Web          Web          `yaml:"web"`
 	API          API          `yaml:"api"`
 
+	expandEnv bool
+
 	// TimeIntervals are named as in Alertmanager, for routing.urgency.
 	TimeIntervals []TimeInterval `yaml:"time_intervals"`
 }
