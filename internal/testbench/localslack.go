@@ -3,7 +3,6 @@ package testbench
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -375,7 +374,7 @@ func (s *LocalSlack) drive(t testing.TB, path string, in any) SlackAnswer {
 	case a := <-s.answers:
 		return a
 	case <-time.After(startTimeout):
-		t.Fatal(fmt.Sprintf("local-slack called nobody after %s", path))
+		t.Fatalf("local-slack called nobody after %s", path)
 		return SlackAnswer{}
 	}
 }
