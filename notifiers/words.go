@@ -115,15 +115,15 @@ func Sentence(m Message) string {
 	subject := fmt.Sprintf("%s: %s", id, What(in))
 	switch {
 	case stillOnIt(m):
-		return join(fmt.Sprintf("Still on it? Page %s is acknowledged by you and still firing.", subject), Upcoming(m))
+		return join(fmt.Sprintf("Still on it? Page %s is acknowledged by you and still firing.", subject), upcoming(m, brief))
 	case in.State == Triggered && m.You != nil && m.Kind != Told:
 		lead := "Page"
 		if m.Kind == Reminder {
 			lead = "Reminder of page"
 		}
-		return join(fmt.Sprintf("%s %s is firing%s.", lead, subject, urgency(in)), step(m.You), Upcoming(m), twice(m.You))
+		return join(fmt.Sprintf("%s %s is firing%s.", lead, subject, urgency(in)), step(m.You), Status(m), upcoming(m, brief), twice(m.You))
 	case in.State == Triggered:
-		return join(fmt.Sprintf("%s is firing%s.", subject, urgency(in)), Upcoming(m))
+		return join(fmt.Sprintf("%s is firing%s.", subject, urgency(in)), Status(m), upcoming(m, brief))
 	}
 	return join(stop(subject), Status(m))
 }
@@ -162,6 +162,8 @@ func Status(m Message) string {
 		return "Everybody in the chain was paged and nobody acknowledged."
 	case m.Kind != Reminder && m.You != nil && lastStep(in) > m.You.Step:
 		return "This went on to step " + fmt.Sprint(lastStep(in)) + ". You can still acknowledge it."
+	case in.Urgency != "" && !in.Urgency.Pages():
+		return "Nobody is paged for this."
 	}
 	return ""
 }
@@ -194,6 +196,9 @@ func resolved(m Message) string {
 			said += " " + stop("Acknowledged by "+by+at(in.ByAt, m))
 		}
 	}
+	if m.You == nil || in.Firing > 0 {
+		return said
+	}
 	return said + " You need do nothing."
 }
 
@@ -204,6 +209,9 @@ func Why(m Message) string {
 	var out []string
 	if m.You != nil {
 		paged := "You are paged"
+		if in.State != Triggered {
+			paged = "You were paged"
+		}
 		if as := Clean(m.You.As, maxSummary); as != "" {
 			paged += " as " + as
 		}
@@ -280,15 +288,24 @@ func Notes(in Incident) []string {
 
 // Upcoming says what happens next, when and to whom, unless somebody acts; ""
 // when nothing will.
-func Upcoming(m Message) string {
+func Upcoming(m Message) string { return upcoming(m, !brief) }
+
+// brief leaves out the role and the reader's own time: a notification has room
+// for a hundred characters or so.
+const brief = true
+
+func upcoming(m Message, short bool) string {
 	in := m.Incident
 	n := in.Next
 	if n == nil || in.State == Resolved {
 		return ""
 	}
 	when := When(n.At, m.Now, zone(m))
+	if short {
+		when = utc(n.At, m.Now)
+	}
 	names := listed(n.Names, 6)
-	if as := Clean(n.As, maxSummary); as != "" && names != "" {
+	if as := Clean(n.As, maxSummary); as != "" && names != "" && !short {
 		names += " (" + as + ")"
 	}
 	unless := " unless you acknowledge."
@@ -454,9 +471,9 @@ func TimelineLine(l Line) string {
 
 // Footer says which revision of the incident is shown.
 func Footer(m Message) string {
-	parts := []string{"callchain"}
+	var parts []string
 	if id := Clean(m.Incident.ID, maxName); id != "" {
-		parts = append([]string{id}, parts...)
+		parts = append(parts, id)
 		if m.Incident.Revision > 0 {
 			parts = append(parts, fmt.Sprintf("v%d", m.Incident.Revision))
 		}
@@ -464,7 +481,7 @@ func Footer(m Message) string {
 	if !m.Now.IsZero() {
 		parts = append(parts, "updated "+m.Now.UTC().Format("15:04:05")+" UTC")
 	}
-	return strings.Join(parts, " | ")
+	return strings.Join(append(parts, "callchain"), " | ")
 }
 
 // When is an instant in UTC and, where it differs, in the reader's zone:

@@ -1,0 +1,225 @@
+// Package notifierstest holds the messages that every channel is tested with:
+// each kind in each state that people see, and hostile ones.
+package notifierstest
+
+import (
+	"strings"
+	"time"
+
+	"callchain/config"
+	"callchain/notifiers"
+)
+
+// Case is a message with a name.
+type Case struct {
+	Name    string
+	Message notifiers.Message
+}
+
+// Opened is when the incident of the cases began.
+var Opened = time.Date(2026, 11, 20, 14, 22, 3, 0, time.UTC)
+
+// berlin has no clock change in November; a fixed zone needs no tzdata.
+var berlin = time.FixedZone("Europe/Berlin", 3600)
+
+// Incident is a page for parsoid, triggered, at step 1 of 4.
+func Incident() notifiers.Incident {
+	return notifiers.Incident{
+		ID: "3f-k7q2", Revision: 12, State: notifiers.Triggered, Urgency: config.Page,
+		Subject: "service:parsoid", Name: "parsoid", Known: true, Lifecycle: config.Active, Assessment: "partial",
+		Missing:   []string{"parsoid has no product_management owner, so nobody plans its repair; answering this page does not make you its owner"},
+		CanDeploy: "release-engineering",
+		Matched:   `the label service="parsoid" names it`, CatalogPlace: "catalog/parsing.yml:31",
+		AlertName: "HighErrorRate", Summary: "5xx ratio above 5 % for 10 minutes",
+		Alerts: []notifiers.Alert{
+			{Firing: true, Name: "HighErrorRate", Summary: "5xx ratio 12 %", StartsAt: Opened, Labels: []notifiers.Label{{Name: "instance", Value: "pay-1"}, {Name: "dc", Value: "eqiad"}}},
+			{Firing: true, Name: "HighErrorRate", Summary: "5xx ratio 7 %", StartsAt: Opened, Labels: []notifiers.Label{{Name: "instance", Value: "pay-2"}, {Name: "dc", Value: "eqiad"}}},
+			{Name: "HighErrorRate", StartsAt: Opened, EndsAt: Opened.Add(4 * time.Minute), Labels: []notifiers.Label{{Name: "instance", Value: "pay-3"}}},
+		},
+		Firing: 2, Resolved: 1, OpenedAt: Opened,
+		Paged: []notifiers.Paged{{Name: "jane", SlackID: "U01JANE", As: "incident_response owner of parsoid", At: Opened, Step: 1, Channels: []string{notifiers.Slack, notifiers.Email}}},
+		Next:  &notifiers.Next{At: Opened.Add(10 * time.Minute), Names: []string{"ravi"}, As: "development owner of parsoid"},
+		Notes: []string{"A silence in Alertmanager does not stop this escalation"},
+
+		Runbook: "https://wikitech.example.org/Parsoid", Dashboard: "https://grafana.example.org/d/parsoid",
+		Source:  "https://prometheus.example.org/graph?g0.expr=rate%28http_errors%5B5m%5D%29+%3E+0.05&g0.tab=1",
+		Silence: `https://am.example.org/#/silences/new?filter={service="parsoid"}`, Page: "https://callchain.example.org/incidents/3f-k7q2",
+		Token: "v1|3f-k7q2|1",
+	}
+}
+
+// Jane is paged first.
+func Jane() *notifiers.You {
+	return &notifiers.You{
+		Handle: "jane", Name: "jane", Timezone: berlin, As: "incident_response owner of parsoid",
+		Why: "on call for sre-serviceops until 17:00 UTC", Step: 1, Steps: 4, Round: 1, Rounds: 2,
+		AckURL: "https://callchain.example.org/ack/AQNhAmsAbcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKLMNOPQRSTUV",
+	}
+}
+
+// Ravi is paged second.
+func Ravi() *notifiers.You {
+	y := Jane()
+	y.Handle, y.Name, y.As, y.Why, y.Step = "ravi", "ravi", "development owner of parsoid", "on call for content-transform", 2
+	return y
+}
+
+// To makes the message of a kind for somebody, ten minutes before the next step.
+func To(kind notifiers.Kind, you *notifiers.You, in notifiers.Incident) notifiers.Message {
+	m := notifiers.Message{ID: "d-3f-k7q2-1", Attempt: 1, Kind: kind, You: you, Incident: in, Now: Opened.Add(2 * time.Second)}
+	switch {
+	case you != nil:
+		m.Address = "U01" + strings.ToUpper(you.Handle)
+	default:
+		m.Address = "#content-transform"
+	}
+	return m
+}
+
+// Cases are all of them.
+func Cases() []Case {
+	with := func(change func(*notifiers.Incident)) notifiers.Incident {
+		in := Incident()
+		change(&in)
+		return in
+	}
+	escalated := with(func(in *notifiers.Incident) {
+		in.Paged = append(in.Paged, notifiers.Paged{Name: "ravi", SlackID: "U01RAVI", As: "development owner of parsoid", At: Opened.Add(10 * time.Minute), Step: 2, Channels: []string{notifiers.Slack}, Failed: "e-mail: 550 5.1.1 no such user"})
+		in.Next = &notifiers.Next{At: Opened.Add(30 * time.Minute), Names: []string{"mei"}, As: "manager of content-transform"}
+	})
+	acknowledged := with(func(in *notifiers.Incident) {
+		in.State, in.By, in.ByVia, in.ByAt, in.Next = notifiers.Acknowledged, "jane", notifiers.Slack, Opened.Add(4*time.Minute), nil
+	})
+	resolved := with(func(in *notifiers.Incident) {
+		in.State, in.Firing, in.Resolved, in.ResolvedAt, in.Next = notifiers.Resolved, 0, 3, Opened.Add(19*time.Minute), nil
+		for i := range in.Alerts {
+			in.Alerts[i].Firing, in.Alerts[i].EndsAt = false, in.ResolvedAt
+		}
+	})
+	exhausted := with(func(in *notifiers.Incident) {
+		in.Exhausted, in.Next = true, &notifiers.Next{At: Opened.Add(time.Hour), Names: []string{"duty"}, As: "fallback", Again: true}
+	})
+	last := with(func(in *notifiers.Incident) {
+		in.Next = &notifiers.Next{At: Opened.Add(10 * time.Minute), Last: true}
+	})
+	round := with(func(in *notifiers.Incident) {
+		in.Next = &notifiers.Next{At: Opened.Add(10 * time.Hour), Names: []string{"jane", "amira"}, Again: true}
+	})
+	snoozed := with(func(in *notifiers.Incident) {
+		in.State, in.By, in.ByAt = notifiers.Snoozed, "jane", Opened.Add(4*time.Minute)
+		in.Next = &notifiers.Next{At: Opened.Add(2 * time.Hour)}
+	})
+	many := with(func(in *notifiers.Incident) {
+		in.Urgency = config.UnbreakNow
+		for len(in.Alerts) < notifiers.MaxAlerts {
+			in.Alerts = append(in.Alerts, in.Alerts[0])
+		}
+		in.Firing, in.Truncated = 200, 17
+	})
+	test := notifiers.Incident{
+		ID: "00-test", Revision: 1, State: notifiers.Triggered, Urgency: config.Page, Test: true, Name: "test page", OpenedAt: Opened, Token: "v1|00-test|1",
+	}
+	notify := with(func(in *notifiers.Incident) {
+		in.Urgency, in.Paged, in.Next, in.Notes = config.Notify, nil, nil, nil
+	})
+	ref := notifiers.Ref{Channel: "D01JANE", TS: "1795184523.000100"}
+	edited := func(m notifiers.Message) notifiers.Message {
+		m.Edit, m.Ref = true, ref
+		return m
+	}
+	reply := func(m notifiers.Message) notifiers.Message {
+		m.Ref = ref
+		return m
+	}
+	testYou := Jane()
+	testYou.As, testYou.Why, testYou.Steps, testYou.Step = "", "", 1, 1
+	lastYou := Ravi()
+	lastYou.Step = 4
+	again := Jane()
+	again.Round, again.MayCome2 = 2, true
+	group := To(notifiers.Board, nil, Incident())
+	group.Usergroup = "S0CTT"
+	resolvedByHand := resolved
+	resolvedByHand.Firing, resolvedByHand.By, resolvedByHand.ByAt = 2, "ravi", resolved.ResolvedAt
+	resolvedAcked := resolved
+	resolvedAcked.By, resolvedAcked.ByAt = "jane", Opened.Add(4*time.Minute)
+	stillOnIt := acknowledged
+	stillOnIt.Next = &notifiers.Next{At: Opened.Add(24 * time.Hour)}
+
+	return []Case{
+		{"page", To(notifiers.Page, Jane(), Incident())},
+		{"page second step", To(notifiers.Page, Ravi(), escalated)},
+		{"page escalated past", edited(To(notifiers.Page, Jane(), escalated))},
+		{"page last step", To(notifiers.Page, lastYou, last)},
+		{"page second round", To(notifiers.Page, again, round)},
+		{"page exhausted", edited(To(notifiers.Page, Jane(), exhausted))},
+		{"page acknowledged by another", edited(To(notifiers.Page, Ravi(), acknowledged))},
+		{"page acknowledged by you", edited(To(notifiers.Page, Jane(), acknowledged))},
+		{"page snoozed", edited(To(notifiers.Page, Jane(), snoozed))},
+		{"page resolved", edited(To(notifiers.Page, Jane(), resolved))},
+		{"page resolved by hand", edited(To(notifiers.Page, Jane(), resolvedByHand))},
+		{"page many alerts", To(notifiers.Page, Jane(), many)},
+		{"page test", To(notifiers.Page, testYou, test)},
+		{"reminder", reply(To(notifiers.Reminder, Jane(), Incident()))},
+		{"reminder still on it", reply(To(notifiers.Reminder, Jane(), stillOnIt))},
+		{"told acknowledged", reply(To(notifiers.Told, Ravi(), acknowledged))},
+		{"told resolved", reply(To(notifiers.Told, Jane(), resolvedAcked))},
+		{"board", group},
+		{"board escalated", edited(To(notifiers.Board, nil, escalated))},
+		{"board acknowledged", edited(To(notifiers.Board, nil, acknowledged))},
+		{"board exhausted", edited(To(notifiers.Board, nil, exhausted))},
+		{"board resolved", edited(To(notifiers.Board, nil, resolvedAcked))},
+		{"board notify", To(notifiers.Board, nil, notify)},
+		{"thread", reply(notifiers.Message{ID: "d-t1", Kind: notifiers.Thread, Address: "C01TEAM", Incident: Incident(), Now: Opened, Lines: []notifiers.Line{
+			{At: Opened, Text: "paged jane (step 1): Slack delivered, e-mail accepted"},
+			{At: Opened.Add(10 * time.Minute), Text: "no acknowledgement in 10 min, on to step 2"},
+		}})},
+		{"thread that rings", reply(notifiers.Message{ID: "d-t2", Kind: notifiers.Thread, Address: "C01TEAM", Incident: exhausted, Now: Opened, Lines: []notifiers.Line{
+			{At: Opened.Add(30 * time.Minute), Text: "nobody answered", Ring: true},
+		}})},
+		{"notice", notifiers.Message{ID: "d-n1", Kind: notifiers.Notice, Address: "#sre", Now: Opened, Notice: &notifiers.Text{
+			Title: "callchain cannot reach Slack", Body: "Slack refuses the bot token (token_revoked).\n\nPages go out by e-mail meanwhile. Install the app again and store its new token.",
+		}}},
+	}
+}
+
+// Hostile is a message in which everything that others write is s.
+func Hostile(kind notifiers.Kind, s string) notifiers.Message {
+	u := notifiers.Untrusted(s)
+	in := Incident()
+	in.Name, in.Subject, in.AlertName, in.Summary = s, s, u, u
+	in.Matched, in.CatalogPlace, in.CanDeploy, in.By = s, s, s, s
+	in.Missing, in.Notes, in.AlsoAffected = []string{s, s}, []string{s}, []string{s, s}
+	in.Runbook, in.Dashboard, in.Source, in.Silence, in.Page = u, u, "https://x.example/"+u, "javascript:"+u, s
+	for i := range in.Alerts {
+		in.Alerts[i] = notifiers.Alert{Firing: i == 0, Name: u, Summary: u, Labels: []notifiers.Label{{Name: u, Value: u}}}
+	}
+	in.Paged = []notifiers.Paged{{Name: s, SlackID: s, As: s, Failed: s, Step: 1, Channels: []string{s}}}
+	in.Next = &notifiers.Next{At: Opened, Names: []string{s, s}, As: s}
+	m := To(kind, Jane(), in)
+	m.You.Name, m.You.As, m.You.Why, m.You.AckURL = s, s, s, "https://callchain.example.org/ack/"+s
+	m.Usergroup = s
+	m.Lines = []notifiers.Line{{At: Opened, Text: u}, {At: Opened, Text: u, Ring: true}}
+	m.Notice = &notifiers.Text{Title: s, Body: u}
+	if kind == notifiers.Board {
+		m.You, m.Address = nil, "#board"
+	}
+	return m
+}
+
+// HostileTexts are what a label may hold, for tables and as seeds of fuzzing.
+var HostileTexts = []string{
+	"<!channel> <!here> <@U01JANE> <#C01> <!subteam^S1> <https://evil.example|Runbook> <!date^1^{time}|x>",
+	"&lt;!channel&gt; & &amp; &#60;",
+	"a\r\nBcc: all@example.org\r\n\r\nbody",
+	"\u202egnp.exe \u2066hidden\u2069 \u200b\ufeff\x00\x07\x1b[31m",
+	"\xff\xfe\x80 broken \xc3",
+	strings.Repeat("&", 5000),
+	strings.Repeat("<>&\n", 3000),
+	strings.Repeat("名前", 3000),
+	"javascript:alert(1)", "https://good.example@evil.example/|x>",
+	"https://example.org/a b\"><script>alert(1)</script>",
+	"</a><script>alert(1)</script><img src=x onerror=alert(1)>",
+	"*bold* _it_ ~s~ `code` :smile: @everyone #general", "|", "", " ", "**",
+	"{{.Ack}} {{end}}",
+}
