@@ -79,7 +79,7 @@ func (ck *checker) alertmanager() {
 	for i := range am.Sources {
 		s := &am.Sources[i]
 		names = append(names, s.Name)
-		if ck.required(s.Pos, "alertmanager.sources", "name", s.Name) && !pathName.MatchString(s.Name.V) {
+		if ck.required(s.Pos, "alertmanager.sources", "name", s.Name, "main") && !pathName.MatchString(s.Name.V) {
 			ck.errorf(s.Name.Pos, "alertmanager.sources.name: want letters, digits, '-', '_' and '.' (it is part of the webhook's URL), got %s", quote(s.Name.V))
 		}
 		switch {
@@ -94,7 +94,7 @@ func (ck *checker) alertmanager() {
 	}
 	ck.unique("alertmanager.sources", names)
 	for _, h := range am.Heartbeats {
-		if ck.required(h.Pos, "alertmanager.heartbeats", "source", h.Source) {
+		if ck.required(h.Pos, "alertmanager.heartbeats", "source", h.Source, "main") {
 			ck.known("alertmanager.heartbeats.source", h.Source, "source", names)
 		}
 		if len(h.Match) == 0 {
@@ -135,7 +135,7 @@ func (ck *checker) routing() {
 			ck.errorf(rule.Split.Pos, `routing.rules.split: want the text between two names, like ","`)
 		}
 		ck.template("routing.rules.service", rule.Service)
-		if len(rule.Match) == 0 && i < len(r.Rules)-1 {
+		if rule.Match == nil && i < len(r.Rules)-1 {
 			ck.warnf(rule.Pos, "routing.rules: rule %s has no match, so it matches every alert; add matchers or move it to the end", quote(rule.Name.V))
 		}
 	}
@@ -145,7 +145,7 @@ func (ck *checker) routing() {
 		if !u.Urgency.Set() {
 			ck.errorf(u.Pos, "routing.urgency: urgency is missing; want one of unbreak_now, page, notify, record")
 		}
-		if len(u.Match) == 0 && len(u.ActiveTimeIntervals) == 0 && i < len(r.Urgency)-1 {
+		if u.Match == nil && len(u.ActiveTimeIntervals) == 0 && i < len(r.Urgency)-1 {
 			ck.warnf(u.Pos, "routing.urgency: a rule without match matches every alert, those below are never reached; add matchers or move it to the end")
 		}
 	}
@@ -154,13 +154,13 @@ func (ck *checker) routing() {
 func (ck *checker) timeIntervals() {
 	var names []At[string]
 	for _, ti := range ck.c.TimeIntervals {
-		ck.required(ti.Pos, "time_intervals", "name", ti.Name)
+		ck.required(ti.Pos, "time_intervals", "name", ti.Name, "office-hours")
 		names = append(names, ti.Name)
 	}
 	ck.unique("time_intervals", names)
 	for _, u := range ck.c.Routing.Urgency {
 		for _, a := range u.ActiveTimeIntervals {
-			if a.Inline == nil {
+			if a.Name.V != "" {
 				ck.known("routing.urgency.active_time_intervals", a.Name, "time interval", names)
 			}
 		}
@@ -184,7 +184,7 @@ func (ck *checker) escalation() {
 		if p.Pos.Line == 0 {
 			continue // the built-in one
 		}
-		ck.required(p.Pos, "escalation.policies", "name", p.Name)
+		ck.required(p.Pos, "escalation.policies", "name", p.Name, "patient")
 		names = append(names, p.Name)
 		if len(p.Steps) == 0 {
 			ck.errorf(p.Pos, "escalation.policies: policy %s has no steps; add one, like {notify: incident_response, ack_within: 10m}", quote(p.Name.V))
@@ -205,7 +205,7 @@ func (ck *checker) escalation() {
 
 func (ck *checker) step(s Step) {
 	const key = "escalation.policies.steps"
-	if ck.required(s.Pos, key, "notify", s.Notify) {
+	if ck.required(s.Pos, key, "notify", s.Notify, "incident_response") {
 		kind, name, named := strings.Cut(s.Notify.V, ":")
 		switch {
 		case named && (kind == "team" || kind == "person"):
@@ -239,16 +239,16 @@ func (ck *checker) notifiers() {
 	}
 	if s := n.Slack; s != nil {
 		ck.url("notifiers.slack.api_url", &s.APIURL)
-		ck.required(s.Pos, "notifiers.slack", "bot_token_file", s.BotTokenFile)
+		ck.required(s.Pos, "notifiers.slack", "bot_token_file", s.BotTokenFile, "secrets/slack-bot-token")
 		if s.SigningSecretFile.V == "" && s.AppTokenFile.V == "" {
 			ck.warnf(s.Pos, "notifiers.slack: signing_secret_file is missing; buttons and commands in Slack cannot work without it")
 		}
 	}
 	if e := n.Email; e != nil {
-		if ck.required(e.Pos, "notifiers.email", "smarthost", e.Smarthost) {
+		if ck.required(e.Pos, "notifiers.email", "smarthost", e.Smarthost, "mail.example.org:587") {
 			ck.hostPort("notifiers.email.smarthost", e.Smarthost)
 		}
-		if ck.required(e.Pos, "notifiers.email", "from", e.From) {
+		if ck.required(e.Pos, "notifiers.email", "from", e.From, "callchain@example.org") {
 			if _, err := mail.ParseAddress(e.From.V); err != nil {
 				ck.errorf(e.From.Pos, "notifiers.email.from: want an address like callchain@example.org, got %s", quote(e.From.V))
 			}
@@ -269,7 +269,7 @@ func (ck *checker) notifiers() {
 	var names []At[string]
 	for i := range n.Webhooks {
 		w := &n.Webhooks[i]
-		ck.required(w.Pos, "notifiers.webhooks", "name", w.Name)
+		ck.required(w.Pos, "notifiers.webhooks", "name", w.Name, "irc")
 		names = append(names, w.Name)
 		if (w.URL.V == "") == (w.URLFile.V == "") {
 			ck.errorf(w.Pos, "notifiers.webhooks: want exactly one of url and url_file")
@@ -288,14 +288,14 @@ func (ck *checker) reports() {
 	if w == nil {
 		return
 	}
-	if ck.required(w.Pos, "reports.weekly", "schedule", w.Schedule) && !isCron(w.Schedule.V) {
+	if ck.required(w.Pos, "reports.weekly", "schedule", w.Schedule, `"0 9 * * MON"`) && !isCron(w.Schedule.V) {
 		ck.errorf(w.Schedule.Pos, `reports.weekly.schedule: want a cron expression with five fields like "0 9 * * MON", got %s`, quote(w.Schedule.V))
 	}
 	if w.SlackChannel.V == "" && len(w.EmailTo) == 0 {
 		ck.errorf(w.Pos, "reports.weekly: the report goes to nobody; add slack_channel or email_to")
 	}
 	for _, a := range w.EmailTo {
-		ck.address("reports.weekly.email_to", a)
+		checkAddress(ck.ps, "reports.weekly.email_to", a)
 	}
 }
 
@@ -348,9 +348,9 @@ func (ck *checker) users(file At[string]) {
 func (ck *checker) api() {
 	var names []At[string]
 	for _, t := range ck.c.API.Tokens {
-		ck.required(t.Pos, "api.tokens", "name", t.Name)
+		ck.required(t.Pos, "api.tokens", "name", t.Name, "ci")
 		names = append(names, t.Name)
-		ck.required(t.Pos, "api.tokens", "token_file", t.TokenFile)
+		ck.required(t.Pos, "api.tokens", "token_file", t.TokenFile, "secrets/ci-token")
 		if len(t.Scopes) == 0 {
 			ck.errorf(t.Pos, "api.tokens: scopes is missing; want some of read, respond, admin")
 		}
@@ -424,14 +424,15 @@ func (ck *checker) place(pos Pos) Pos {
 	return pos
 }
 
-func (ck *checker) required(parent Pos, key, sub string, v At[string]) bool {
+// required reports a value that is missing or empty; like shows one.
+func (ck *checker) required(parent Pos, key, sub string, v At[string], like string) bool {
 	if v.V != "" {
 		return true
 	}
 	if v.Set() {
 		parent = v.Pos
 	}
-	ck.errorf(parent, "%s: %s is missing", key, sub)
+	ck.errorf(parent, "%s: %s is missing; add it, like %s: %s", key, sub, sub, like)
 	return false
 }
 
@@ -539,8 +540,6 @@ func (ck *checker) hostPort(key string, a At[string]) {
 		ck.errorf(a.Pos, "%s: want host:port like mail.example.org:587, got %s", key, quote(a.V))
 	}
 }
-
-func (ck *checker) address(key string, a At[string]) { checkAddress(ck.ps, key, a) }
 
 func checkAddress(ps *Problems, key string, a At[string]) {
 	parsed, err := mail.ParseAddress(a.V)

@@ -80,6 +80,7 @@ func (d *decoder) document(data []byte, dst any) {
 		d.problems.Errorf(d.pos(&next), "a second YAML document begins here; one file holds one document, remove the \"---\" or use a second file")
 	}
 	if len(doc.Content) == 1 {
+		d.unreadable = doc.Content[0].Kind == yaml.SequenceNode || doc.Content[0].Kind == yaml.ScalarNode && !isNull(doc.Content[0])
 		d.value("", doc.Content[0], reflect.ValueOf(dst).Elem())
 	}
 }
@@ -232,7 +233,7 @@ func (d *decoder) scalar(key string, n *yaml.Node, s scalar, v reflect.Value) {
 	case err == errShape:
 		d.errorf(n, key, "want %s, got %s", s.want, describe(n))
 	default:
-		d.errorf(n, key, "want %s, got %s: %v", s.want, describe(n), err)
+		d.errorf(n, key, "want %s, got %s; %v", s.want, describe(n), err)
 	}
 }
 
@@ -432,6 +433,11 @@ func quote(s string) string {
 func nearest(got string, names []string) string {
 	if len(got) > 64 {
 		return ""
+	}
+	for _, name := range names {
+		if got != "" && (strings.HasPrefix(name, got+"_") || strings.HasSuffix(name, "_"+got)) {
+			return name
+		}
 	}
 	best, least := "", max(1, len(got)/3)+1
 	for _, name := range names {

@@ -138,6 +138,7 @@ func ParseCatalog(files []File) (*Catalog, Problems) {
 			ps.Warnf(pos, "%s", u.text)
 		}
 	}
+	ps.Sort()
 	return all, ps
 }
 

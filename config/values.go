@@ -193,11 +193,11 @@ func parseMatchers(s string) (labels.Matchers, error) {
 var matcherColumn = regexp.MustCompile(`^[0-9]+:[0-9]+: `)
 
 func (ms *MatcherSet) decodeNode(d *decoder, key string, n *yaml.Node) {
+	*ms = MatcherSet{} // written, even when it holds nothing that can be used
 	if n.Kind != yaml.SequenceNode {
 		d.errorf(n, key, `want a list of matchers like ['severity="page"'], got %s`, describe(n))
 		return
 	}
-	*ms = MatcherSet{}
 	for _, c := range n.Content {
 		var s At[string]
 		if isNull(c) {
