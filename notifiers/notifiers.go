@@ -66,6 +66,9 @@ type Message struct {
 	// Usergroup is the team's Slack user group, mentioned on its board; "" if none.
 	Usergroup string
 
+	ReadOnly bool     // a board without buttons: its readers are told, not asked
+	Mention  []string // Slack member ids that a thread message mentions
+
 	Incident Incident
 	You      *You   // of a page, reminder or told: the person it is for
 	Lines    []Line // of a thread message, oldest first

@@ -2,11 +2,23 @@ package engine
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base32"
+	"encoding/hex"
 	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"callchain/config"
 	"callchain/escalation"
+	"callchain/escalation/store"
 	"callchain/notifiers"
 	"callchain/routing"
 	"callchain/routing/catalog"
@@ -17,6 +29,11 @@ type Snapshot struct {
 	Config  *config.Config
 	Catalog *catalog.Catalog
 	Router  *routing.Router
+	// Channels deliver; those that are not configured are absent.
+	Channels map[string]Channel
+	// Link makes the signed link by which a person acknowledges an incident;
+	// nil when there is no key, "" when it could not be made.
+	Link func(incident, person string, expires time.Time) string
 }
 
 // Channel delivers messages: one per notifiers.Slack and notifiers.Email.
@@ -25,42 +42,410 @@ type Channel interface {
 	Deliver(ctx context.Context, msg notifiers.Message) notifiers.Result
 	// Probe tells whether the channel as a whole works.
 	Probe(ctx context.Context) error
-	// Conversation names what is paced to one message a second; "" is not paced.
-	Conversation(msg notifiers.Message) string
 }
 
 // ErrNotFound is returned for an incident that does not exist (any more).
 var ErrNotFound = errors.New("no such incident")
 
-// Filter selects incidents of a list. Empty fields select all.
-type Filter struct {
-	State   string // triggered, acknowledged, snoozed, resolved, or "open" for all but resolved
-	Service string
-	Team    string
-	Limit   int    // 0: 100; at most 1000
-	Cursor  string // as returned before; "" begins
-}
+// ErrUnknownPerson is returned for a handle that the catalog lacks.
+var ErrUnknownPerson = errors.New("no such person in the catalog")
 
 // Notice is something that callchain says about itself to a team: on its board and to its e-mail address.
 type Notice struct {
 	Key   string // the same Key is said once
-	Team  string // "": self.team
+	Team  string // "": self.team, else the fallback team
 	Title string
 	Body  string
 	// BoardOnly leaves the e-mail out where the team has a board.
 	BoardOnly bool
 }
 
-// API is what the engine offers to the doors: HTTP, Slack callbacks, links, CLI.
-// (The concrete type is *Engine.)
-type API interface {
-	Webhook(ctx context.Context, source string, w routing.Webhook) error
-	Do(ctx context.Context, id string, ev escalation.Event) (escalation.Incident, escalation.Answer, error)
-	Incident(ctx context.Context, id string) (escalation.Incident, error)
-	Incidents(ctx context.Context, f Filter) (list []escalation.Incident, next string, err error)
-	TestPage(ctx context.Context, person string, by escalation.Actor) (escalation.Incident, error)
-	Notice(ctx context.Context, n Notice) error
-	Ready(ctx context.Context) error
-	Snapshot() *Snapshot
-	Now() time.Time
+// Config is what an Engine needs besides a Snapshot.
+type Config struct {
+	Store      store.Store
+	Registerer prometheus.Registerer
+	Logger     *slog.Logger
+}
+
+// Engine carries out what escalation decides. Any number of engines may share a store.
+type Engine struct {
+	store   store.Store
+	log     *slog.Logger
+	metrics *metrics
+	snap    atomic.Pointer[Snapshot]
+	nudge   chan struct{} // a wake-up earlier than the one slept for was committed
+	work    sync.WaitGroup
+	turns   turns
+	health  map[string]*health
+	slots   map[string]chan struct{} // attempts at once, per channel
+	ticks   chan struct{}            // wake-ups handled at once
+}
+
+// New makes an engine. It does nothing by itself until Run.
+func New(cfg Config, snap *Snapshot) *Engine {
+	e := &Engine{
+		store:   cfg.Store,
+		log:     cfg.Logger,
+		metrics: newMetrics(cfg.Registerer),
+		nudge:   make(chan struct{}, 1),
+		health:  map[string]*health{},
+		slots:   map[string]chan struct{}{},
+		ticks:   make(chan struct{}, 32),
+	}
+	for _, name := range []string{notifiers.Slack, notifiers.Email} {
+		e.health[name] = &health{}
+		e.slots[name] = make(chan struct{}, 32)
+		e.metrics.channelUp.WithLabelValues(name).Set(1)
+	}
+	e.snap.Store(snap)
+	return e
+}
+
+// Reload puts another configuration in force. Open incidents follow it from their next step on.
+func (e *Engine) Reload(snap *Snapshot) {
+	e.snap.Store(snap)
+	e.wakeUp()
+}
+
+// Snapshot is the configuration in force.
+func (e *Engine) Snapshot() *Snapshot { return e.snap.Load() }
+
+// Now is the instant that timers are compared with: the store's.
+func (e *Engine) Now() time.Time { return e.store.Now() }
+
+// Ready tells whether a webhook could be stored.
+func (e *Engine) Ready(ctx context.Context) error {
+	_, err := e.store.Load(ctx, 0, "ready")
+	return err
+}
+
+func (s *Snapshot) env() escalation.Env {
+	env := escalation.Env{Router: s.Router, Settings: &s.Config.Escalation, Channels: map[string]bool{}}
+	for name := range s.Channels {
+		env.Channels[name] = true
+	}
+	if s.Config.Notifiers.Slack != nil {
+		env.Channel = s.Config.Notifiers.Slack.Channel.V
+	}
+	return env
+}
+
+// Webhook stores what an Alertmanager said: durable when it returns nil.
+func (e *Engine) Webhook(ctx context.Context, source string, w routing.Webhook) error {
+	received := time.Now()
+	gid, partition := escalation.GroupID(source, w.GroupLabels)
+	quiet := map[escalation.StaleRule]bool{}
+	for {
+		snap := e.snap.Load()
+		group, incs, err := e.loadGroup(ctx, partition, gid)
+		if err != nil {
+			return err
+		}
+		now := e.store.Now()
+		out := escalation.Ingest(group.Group, incidentsOf(incs), source, w, now, snap.env(), quiet)
+		again := false
+		for _, rule := range out.StaleRules {
+			mine, err := e.claimDay(ctx, rule, gid, now)
+			if err != nil {
+				return err
+			}
+			if !mine {
+				quiet[rule], again = true, true
+			}
+		}
+		if again {
+			continue
+		}
+		t := txn{partition: partition}
+		if err := t.group(group, out.Group); err != nil {
+			return err
+		}
+		for i, inc := range out.Incidents {
+			var from *loaded
+			if i < len(incs) {
+				from = &incs[i]
+			}
+			if err := t.incident(e, from, inc, now, false); err != nil {
+				return err
+			}
+		}
+		if err := e.facts(ctx, &t, partition, out.Facts); err != nil {
+			return err
+		}
+		switch err := e.commit(ctx, &t); {
+		case errors.Is(err, store.ErrConflict):
+			continue
+		case err != nil:
+			return fmt.Errorf("store the webhook: %w", err)
+		}
+		e.metrics.resolutions(out.Resolutions)
+		for i, inc := range out.Incidents {
+			var before *escalation.Incident
+			if i < len(incs) {
+				before = &incs[i].Incident
+			}
+			e.changed(before, &inc, now)
+		}
+		e.dispatch(t.taken, received)
+		return nil
+	}
+}
+
+// Do takes an incident through an event that a person caused. The answer is
+// true when err is nil: what it says is stored.
+func (e *Engine) Do(ctx context.Context, id string, ev escalation.Event) (escalation.Incident, escalation.Answer, error) {
+	if esc, ok := ev.(escalation.Escalate); ok && esc.From == nil {
+		// Meant is the step that is current now, whoever else moves meanwhile.
+		cur, err := e.load(ctx, id)
+		if err != nil {
+			return escalation.Incident{}, escalation.Answer{}, err
+		}
+		place := cur.Place()
+		esc.From, ev = &place, esc
+	}
+	return e.apply(ctx, id, ev, nil)
+}
+
+// apply loads, steps and commits until no one else is faster. claimed is the
+// record as a claim returned it, nil otherwise: then the wake-up that the claim
+// moved has to be written again even if nothing else changed.
+func (e *Engine) apply(ctx context.Context, id string, ev escalation.Event, claimed *loaded) (escalation.Incident, escalation.Answer, error) {
+	rewrite := claimed != nil
+	for {
+		cur := claimed
+		if claimed = nil; cur == nil {
+			l, err := e.load(ctx, id)
+			if err != nil {
+				return escalation.Incident{}, escalation.Answer{}, err
+			}
+			cur = &l
+		}
+		now := e.store.Now()
+		next, answer := escalation.Step(cur.Incident, ev, now, e.snap.Load().env())
+		t := txn{partition: cur.partition}
+		if err := t.incident(e, cur, next, now, rewrite); err != nil {
+			return next, answer, err
+		}
+		switch err := e.commit(ctx, &t); {
+		case errors.Is(err, store.ErrConflict):
+			continue
+		case err != nil:
+			return next, answer, fmt.Errorf("store the change of %s: %w", id, err)
+		}
+		e.changed(&cur.Incident, &next, now)
+		e.dispatch(t.taken, time.Time{})
+		return next, answer, nil
+	}
+}
+
+// Incident returns one incident.
+func (e *Engine) Incident(ctx context.Context, id string) (escalation.Incident, error) {
+	l, err := e.load(ctx, id)
+	if err == nil && l.Kind == escalation.Notice {
+		err = ErrNotFound
+	}
+	return l.Incident, err
+}
+
+// TestPage pages one person, so that they and we know that it works.
+func (e *Engine) TestPage(ctx context.Context, person string, by escalation.Actor) (escalation.Incident, error) {
+	snap := e.snap.Load()
+	p := snap.Catalog.Person(person)
+	if p == nil {
+		return escalation.Incident{}, fmt.Errorf("%w: %s", ErrUnknownPerson, person)
+	}
+	now := e.store.Now()
+	id := recordID("test", p.Handle, fmt.Sprint(now.UnixNano(), rand.Uint64()))
+	return e.create(ctx, escalation.NewTest(id, p.Handle, by, now, snap.env()), now)
+}
+
+// Notice tells a team something about callchain itself, once per Key.
+func (e *Engine) Notice(ctx context.Context, n Notice) error {
+	snap := e.snap.Load()
+	team := n.Team
+	if team == "" {
+		team = snap.Config.Self.Team.V
+	}
+	if team == "" || snap.Catalog.Team(team) == nil {
+		team = snap.Router.Fallback().Name
+	}
+	now := e.store.Now()
+	inc := escalation.NewNotice(recordID("notice", n.Key), team, n.Title, n.Body, n.BoardOnly, now, snap.env())
+	_, err := e.create(ctx, inc, now)
+	if errors.Is(err, store.ErrConflict) {
+		return nil // said before
+	}
+	return err
+}
+
+func (e *Engine) create(ctx context.Context, inc escalation.Incident, now time.Time) (escalation.Incident, error) {
+	partition, _ := escalation.Partition(inc.ID)
+	t := txn{partition: partition}
+	if err := t.incident(e, nil, inc, now, false); err != nil {
+		return inc, err
+	}
+	if err := e.commit(ctx, &t); err != nil {
+		return inc, fmt.Errorf("store %s: %w", inc.ID, err)
+	}
+	e.dispatch(t.taken, time.Time{})
+	return inc, nil
+}
+
+// recordID makes an id of the form that incidents have from what names it.
+func recordID(parts ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
+	return hex.EncodeToString(sum[:1]) + "-" + strings.ToLower(base32.StdEncoding.EncodeToString(sum[1:]))[:10]
+}
+
+// Run claims what is due and sees it through, until ctx is done; then it waits
+// for the attempts that are under way and records them.
+func (e *Engine) Run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		due, err := e.store.Claim(ctx, 256, escalation.Lease(notifiers.Slack))
+		if err != nil {
+			if ctx.Err() == nil {
+				e.metrics.storeUp.Set(0)
+				e.log.Error("timers cannot be read from the store", "err", err)
+			}
+			e.sleep(ctx, 500*time.Millisecond)
+			continue
+		}
+		e.metrics.storeUp.Set(1)
+		for _, rec := range due.Records {
+			e.ticks <- struct{}{}
+			e.work.Go(func() {
+				defer func() { <-e.ticks }()
+				e.due(rec)
+			})
+		}
+		wait := 500 * time.Millisecond
+		if len(due.Records) > 0 {
+			wait = 0 // there may be more
+		} else if !due.Next.IsZero() {
+			wait = min(wait, max(0, due.Next.Sub(e.store.Now())))
+		}
+		e.sleep(ctx, wait)
+	}
+	e.work.Wait()
+	return nil
+}
+
+func (e *Engine) sleep(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-e.nudge:
+	case <-timer.C:
+	}
+}
+
+func (e *Engine) wakeUp() {
+	select {
+	case e.nudge <- struct{}{}:
+	default:
+	}
+}
+
+// due sees one claimed record through. An error leaves it to the next claim,
+// after the lease.
+func (e *Engine) due(rec store.Record) {
+	defer e.contain("handle a due record", rec.Key.ID)
+	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Second)
+	defer cancel()
+	var err error
+	switch kind, _, _ := strings.Cut(rec.Key.ID, "/"); kind {
+	case "i", "c", "n":
+		err = e.dueIncident(ctx, rec)
+	case "g":
+		err = e.dueGroup(ctx, rec)
+	default:
+		err = e.store.Commit(ctx, store.Txn{Partition: rec.Key.Partition, Mark: mark(), Writes: []store.Write{{ID: rec.Key.ID, Expect: rec.Version}}})
+	}
+	if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, store.ErrConflict) {
+		e.log.Error("a due record could not be handled; it is tried again", "record", rec.Key.ID, "err", err)
+	}
+}
+
+func (e *Engine) dueIncident(ctx context.Context, rec store.Record) error {
+	l, err := decodeIncident(rec)
+	if err != nil {
+		return err
+	}
+	now := e.store.Now()
+	if l.Expired(now) {
+		return e.store.Commit(ctx, store.Txn{Partition: rec.Key.Partition, Mark: mark(), Writes: []store.Write{{ID: rec.Key.ID, Expect: rec.Version}}})
+	}
+	if l.State == escalation.Triggered && l.Deadline != 0 && l.Deadline.Time().Before(now) {
+		e.metrics.timerLateness.Observe(now.Sub(l.Deadline.Time()).Seconds())
+	}
+	_, _, err = e.apply(ctx, l.ID, escalation.Tick{}, &l)
+	return err
+}
+
+func (e *Engine) dueGroup(ctx context.Context, rec store.Record) error {
+	gid := strings.TrimPrefix(rec.Key.ID, "g/")
+	for {
+		group, incs, err := e.loadGroup(ctx, rec.Key.Partition, gid)
+		if err != nil || group.version == 0 {
+			return err
+		}
+		now := e.store.Now()
+		next, w, gone := escalation.TickGroup(group.Group, incidentsOf(incs), now, e.snap.Load().env())
+		t := txn{partition: rec.Key.Partition}
+		switch {
+		case gone:
+			t.writes = []store.Write{{ID: rec.Key.ID, Expect: group.version}}
+		case len(w.Alerts) > 0:
+			// As if Alertmanager had said it again now; the deferred alert is
+			// taken off the group only with that.
+			out := escalation.Ingest(next, incidentsOf(incs), next.Source, w, now, e.snap.Load().env(), nil)
+			if err := t.group(group, out.Group); err != nil {
+				return err
+			}
+			for i, inc := range out.Incidents {
+				var from *loaded
+				if i < len(incs) {
+					from = &incs[i]
+				}
+				if err := t.incident(e, from, inc, now, false); err != nil {
+					return err
+				}
+			}
+			if err := e.facts(ctx, &t, rec.Key.Partition, out.Facts); err != nil {
+				return err
+			}
+		default:
+			next.TouchedAt = escalation.At(now)
+			if err := t.group(group, next); err != nil {
+				return err
+			}
+		}
+		if err := e.commit(ctx, &t); errors.Is(err, store.ErrConflict) {
+			continue
+		} else if err != nil {
+			return err
+		}
+		e.dispatch(t.taken, time.Time{})
+		return nil
+	}
+}
+
+// contain keeps a panic to the unit of work it happened in.
+func (e *Engine) contain(what, id string) {
+	if p := recover(); p != nil {
+		e.metrics.panics.Inc()
+		e.log.Error("panic contained", "doing", what, "record", id, "panic", fmt.Sprint(p))
+	}
+}
+
+func mark() (m [8]byte) {
+	v := rand.Uint64()
+	for i := range m {
+		m[i] = byte(v >> (8 * i))
+	}
+	return m
 }

@@ -1,0 +1,18 @@
+// Package engine is the shell around the pure core: it takes webhooks and
+// presses to the store, claims what is due, sends it and records what came of it.
+//
+// One change is always the same: load the records, let escalation decide, mark
+// what is due as being sent (escalation.Take), commit all of it in one
+// transaction, and only then send. A conflict means that somebody else was
+// faster: load and decide again. A crash at any point leaves either nothing or a
+// committed intent whose lease runs out, so that it is taken up again.
+//
+// Records, each in the partition of its group (the first byte of its id):
+//
+//	g/GROUP        escalation.Group: which incidents the group's alerts belong to
+//	i/ID           escalation.Incident, open
+//	c/ID           escalation.Incident, resolved: so that lists of open ones stay short
+//	n/ID           a notice: callchain speaking about itself
+//	f/DAY/SUBJECT  alerts that opened no incident, counted
+//	d/SERVICE/ALERT  the day on which a decommissioned service's alert was paged about
+package engine

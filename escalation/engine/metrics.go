@@ -1,0 +1,175 @@
+package engine
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"callchain/config"
+	"callchain/escalation"
+	"callchain/escalation/store"
+	"callchain/notifiers"
+	"callchain/routing"
+)
+
+type metrics struct {
+	resolved       *prometheus.CounterVec
+	webhookToPage  prometheus.Histogram
+	timerLateness  prometheus.Histogram
+	timeToAck      *prometheus.HistogramVec
+	escalations    *prometheus.CounterVec
+	pages          *prometheus.CounterVec
+	duplicatePages *prometheus.CounterVec
+	channelUp      *prometheus.GaugeVec
+	risks          *prometheus.CounterVec
+	commitSeconds  prometheus.Histogram
+	conflicts      prometheus.Counter
+	storeUp        prometheus.Gauge
+	oldestOverdue  prometheus.Gauge
+	incidents      *prometheus.GaugeVec
+	panics         prometheus.Counter
+}
+
+var everyRisk = []routing.Risk{
+	routing.RiskUnowned, routing.RiskPartial, routing.RiskUnknownService, routing.RiskUnmapped, routing.RiskDecommissioned,
+	routing.RiskNobodyOnCall, routing.RiskSinglePerson, routing.RiskExhausted, routing.RiskUnreachable, routing.RiskAmbiguousMatch,
+	routing.RiskMissingReference, routing.RiskWrongOwner, routing.RiskHeroics,
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	f := promauto.With(reg)
+	fast := []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
+	m := &metrics{
+		resolved:       f.NewCounterVec(prometheus.CounterOpts{Name: "callchain_resolutions_total", Help: "Resolved alerts by what became of them: applied, unknown (its firing was not seen), early (older than the firing)."}, []string{"result"}),
+		webhookToPage:  f.NewHistogram(prometheus.HistogramOpts{Name: "callchain_webhook_to_page_seconds", Help: "From the webhook's arrival to the first byte of a page it caused.", Buckets: fast}),
+		timerLateness:  f.NewHistogram(prometheus.HistogramOpts{Name: "callchain_timer_lateness_seconds", Help: "How late a step was taken.", Buckets: append(fast[2:len(fast):len(fast)], 30, 60, 300)}),
+		timeToAck:      f.NewHistogramVec(prometheus.HistogramOpts{Name: "callchain_time_to_acknowledge_seconds", Help: "From the opening of an incident to its acknowledgement.", Buckets: []float64{15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400}}, []string{"urgency"}),
+		escalations:    f.NewCounterVec(prometheus.CounterOpts{Name: "callchain_escalations_total", Help: "Steps taken after the first, by reason: timeout, manual, unreachable."}, []string{"reason"}),
+		pages:          f.NewCounterVec(prometheus.CounterOpts{Name: "callchain_pages_total", Help: "Attempts to page somebody, by the channel's answer."}, []string{"channel", "outcome"}),
+		duplicatePages: f.NewCounterVec(prometheus.CounterOpts{Name: "callchain_duplicate_pages_total", Help: "Pages that may have arrived twice, by cause."}, []string{"cause"}),
+		channelUp:      f.NewGaugeVec(prometheus.GaugeOpts{Name: "callchain_channel_up", Help: "1 while a channel as a whole works."}, []string{"channel"}),
+		risks:          f.NewCounterVec(prometheus.CounterOpts{Name: "callchain_risks_total", Help: "Ownership risks found, by kind."}, []string{"kind"}),
+		commitSeconds:  f.NewHistogram(prometheus.HistogramOpts{Name: "callchain_store_commit_seconds", Help: "Duration of a durable commit.", Buckets: fast}),
+		conflicts:      f.NewCounter(prometheus.CounterOpts{Name: "callchain_store_conflicts_total", Help: "Commits that somebody else was faster with; they are decided again."}),
+		storeUp:        f.NewGauge(prometheus.GaugeOpts{Name: "callchain_store_up", Help: "1 while the store answers."}),
+		oldestOverdue:  f.NewGauge(prometheus.GaugeOpts{Name: "callchain_oldest_overdue_seconds", Help: "Age of the oldest timer that is due and not yet handled."}),
+		incidents:      f.NewGaugeVec(prometheus.GaugeOpts{Name: "callchain_incidents", Help: "Open incidents."}, []string{"state", "urgency"}),
+		panics:         f.NewCounter(prometheus.CounterOpts{Name: "callchain_panics_total", Help: "Panics that were contained to one incident."}),
+	}
+	m.storeUp.Set(1)
+	for _, r := range []string{"applied", "unknown", "early"} {
+		m.resolved.WithLabelValues(r)
+	}
+	for _, r := range []string{"timeout", "manual", "unreachable"} {
+		m.escalations.WithLabelValues(r)
+	}
+	for _, ch := range []string{notifiers.Slack, notifiers.Email} {
+		for v := notifiers.Sent; v <= notifiers.Down; v++ {
+			m.pages.WithLabelValues(ch, v.String())
+		}
+	}
+	m.duplicatePages.WithLabelValues("unknown_outcome")
+	for _, r := range everyRisk {
+		m.risks.WithLabelValues(string(r))
+	}
+	for _, u := range config.Urgencies {
+		m.timeToAck.WithLabelValues(string(u))
+	}
+	m.zeroIncidents()
+	return m
+}
+
+func (m *metrics) zeroIncidents() {
+	for _, st := range []escalation.State{escalation.Triggered, escalation.Acknowledged, escalation.Snoozed} {
+		for _, u := range config.Urgencies {
+			m.incidents.WithLabelValues(string(st), string(u)).Set(0)
+		}
+	}
+}
+
+func (m *metrics) resolutions(r escalation.Resolutions) {
+	m.resolved.WithLabelValues("applied").Add(float64(r.Applied))
+	m.resolved.WithLabelValues("unknown").Add(float64(r.Unknown))
+	m.resolved.WithLabelValues("early").Add(float64(r.Early))
+}
+
+// changed counts and logs what a committed change did to an incident.
+func (e *Engine) changed(before, after *escalation.Incident, now time.Time) {
+	if before == nil {
+		before = &escalation.Incident{}
+		if after.Kind == escalation.Alerts {
+			e.log.Info("incident opened", "incident", after.ID, "subject", after.Subject, "urgency", string(after.Urgency), "assessment", string(after.Assessment))
+		}
+	}
+	known := map[routing.Risk]bool{}
+	for _, r := range before.Risks {
+		known[r] = true
+	}
+	for _, r := range after.Risks {
+		if !known[r] {
+			e.metrics.risks.WithLabelValues(string(r)).Inc()
+		}
+	}
+	if before.ID != "" && before.Run == after.Run && before.Place() != after.Place() && after.Round > 0 {
+		reason := "manual"
+		switch {
+		case before.RemindAt == 0 && before.Deadline == before.StepAt:
+			reason = "unreachable"
+		case before.Deadline != 0 && before.Deadline <= escalation.At(now):
+			reason = "timeout"
+		}
+		e.metrics.escalations.WithLabelValues(reason).Inc()
+		e.log.Info("escalated", "incident", after.ID, "step", after.Position, "round", after.Round, "reason", reason)
+	}
+	if before.State != after.State && before.ID != "" {
+		e.log.Info("incident changed", "incident", after.ID, "state", string(after.State), "by", after.AcknowledgedBy())
+		if after.State == escalation.Acknowledged && after.Ack != nil {
+			e.metrics.timeToAck.WithLabelValues(string(after.Urgency)).Observe(now.Sub(after.OpenedAt.Time()).Seconds())
+		}
+	}
+	if after.Exhausted && !before.Exhausted {
+		e.log.Error("nobody answered", "incident", after.ID, "subject", after.Subject)
+	}
+}
+
+// RunGauges counts open incidents every 15 s, until ctx is done.
+func (e *Engine) RunGauges(ctx context.Context) error {
+	ticker := time.NewTicker(15 * time.Second)
+	defer ticker.Stop()
+	for {
+		e.count(ctx)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+func (e *Engine) count(ctx context.Context) {
+	type cell struct{ state, urgency string }
+	counts := map[cell]float64{}
+	now := e.store.Now()
+	var overdue time.Duration
+	err := e.store.Scan(ctx, "i/", func(rec store.Record) bool {
+		l, err := decodeIncident(rec)
+		if err != nil {
+			return true
+		}
+		counts[cell{string(l.State), string(l.Urgency)}]++
+		if wake := l.Wake(); wake != 0 {
+			overdue = max(overdue, now.Sub(wake.Time()))
+		}
+		return true
+	})
+	if err != nil {
+		return
+	}
+	e.metrics.zeroIncidents()
+	for c, n := range counts {
+		e.metrics.incidents.WithLabelValues(c.state, c.urgency).Set(n)
+	}
+	e.metrics.oldestOverdue.Set(overdue.Seconds())
+}

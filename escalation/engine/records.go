@@ -1,0 +1,367 @@
+package engine
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"callchain/escalation"
+	"callchain/escalation/store"
+)
+
+// loaded is an incident as it was read.
+type loaded struct {
+	escalation.Incident
+	partition uint8
+	key       string
+	version   uint64
+	data      []byte
+}
+
+type loadedGroup struct {
+	escalation.Group
+	version uint64
+	data    []byte
+}
+
+func keyOf(inc *escalation.Incident) string {
+	switch {
+	case inc.Kind == escalation.Notice:
+		return "n/" + inc.ID
+	case inc.Open():
+		return "i/" + inc.ID
+	}
+	return "c/" + inc.ID
+}
+
+func decodeIncident(rec store.Record) (loaded, error) {
+	l := loaded{partition: rec.Key.Partition, key: rec.Key.ID, version: rec.Version, data: rec.Data}
+	if err := json.Unmarshal(rec.Data, &l.Incident); err != nil {
+		return l, fmt.Errorf("decode %s: %w", rec.Key.ID, err)
+	}
+	if l.Schema > escalation.Schema {
+		return l, fmt.Errorf("decode %s: it was written by a newer callchain (schema %d, this one knows %d)", rec.Key.ID, l.Schema, escalation.Schema)
+	}
+	return l, nil
+}
+
+// load reads an incident wherever it is kept.
+func (e *Engine) load(ctx context.Context, id string) (loaded, error) {
+	partition, ok := escalation.Partition(id)
+	if !ok {
+		return loaded{}, ErrNotFound
+	}
+	recs, err := e.store.Load(ctx, partition, "i/"+id, "c/"+id, "n/"+id)
+	if err != nil {
+		return loaded{}, fmt.Errorf("load %s: %w", id, err)
+	}
+	for _, rec := range recs {
+		if rec.Version != 0 {
+			return decodeIncident(rec)
+		}
+	}
+	return loaded{}, ErrNotFound
+}
+
+func (e *Engine) loadGroup(ctx context.Context, partition uint8, gid string) (loadedGroup, []loaded, error) {
+	recs, err := e.store.Load(ctx, partition, "g/"+gid)
+	if err != nil {
+		return loadedGroup{}, nil, fmt.Errorf("load group %s: %w", gid, err)
+	}
+	g := loadedGroup{version: recs[0].Version, data: recs[0].Data}
+	if g.version == 0 {
+		return g, nil, nil
+	}
+	if err := json.Unmarshal(g.data, &g.Group); err != nil {
+		return g, nil, fmt.Errorf("decode group %s: %w", gid, err)
+	}
+	var keys []string
+	for _, id := range g.Incidents {
+		keys = append(keys, "i/"+id, "c/"+id)
+	}
+	if len(keys) == 0 {
+		return g, nil, nil
+	}
+	recs, err = e.store.Load(ctx, partition, keys...)
+	if err != nil {
+		return g, nil, fmt.Errorf("load the incidents of group %s: %w", gid, err)
+	}
+	var incs []loaded
+	for _, rec := range recs {
+		if rec.Version == 0 {
+			continue
+		}
+		l, err := decodeIncident(rec)
+		if err != nil {
+			return g, nil, err
+		}
+		incs = append(incs, l)
+	}
+	return g, incs, nil
+}
+
+func incidentsOf(ls []loaded) []escalation.Incident {
+	out := make([]escalation.Incident, len(ls))
+	for i := range ls {
+		out[i] = ls[i].Incident
+	}
+	return out
+}
+
+// txn gathers the writes of one change and what is to be sent once it is committed.
+type txn struct {
+	partition uint8
+	writes    []store.Write
+	taken     []attempt
+	wake      time.Time // the earliest of the writes
+}
+
+// attempt is a delivery that was taken.
+type attempt struct {
+	incident string
+	delivery escalation.Delivery
+}
+
+// incident adds the write of an incident, if it changed or has to be written
+// anyway, with everything due in it taken.
+func (t *txn) incident(e *Engine, from *loaded, inc escalation.Incident, now time.Time, rewrite bool) error {
+	inc, taken := escalation.Take(inc, now, e.turns.next)
+	data, err := json.Marshal(&inc)
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", inc.ID, err)
+	}
+	key := keyOf(&inc)
+	w := store.Write{ID: key, Data: data, Wake: inc.Wake().Time()}
+	switch {
+	case from == nil:
+	case from.key != key:
+		t.writes = append(t.writes, store.Write{ID: from.key, Expect: from.version})
+	case !rewrite && bytes.Equal(data, from.data):
+		return nil
+	default:
+		w.Expect = from.version
+	}
+	t.writes = append(t.writes, w)
+	if !w.Wake.IsZero() && (t.wake.IsZero() || w.Wake.Before(t.wake)) {
+		t.wake = w.Wake
+	}
+	for _, d := range taken {
+		t.taken = append(t.taken, attempt{inc.ID, d})
+	}
+	return nil
+}
+
+// group adds the write of a group record, if more changed than when it was touched.
+func (t *txn) group(from loadedGroup, g escalation.Group) error {
+	old := from.Group
+	touched := g.TouchedAt
+	if from.version != 0 {
+		g.TouchedAt = old.TouchedAt
+		data, err := json.Marshal(&g)
+		if err != nil {
+			return fmt.Errorf("encode group %s: %w", g.ID, err)
+		}
+		if bytes.Equal(data, from.data) && touched < old.TouchedAt+escalation.Instant(time.Hour.Milliseconds()) {
+			return nil
+		}
+	}
+	g.TouchedAt = touched
+	data, err := json.Marshal(&g)
+	if err != nil {
+		return fmt.Errorf("encode group %s: %w", g.ID, err)
+	}
+	t.writes = append(t.writes, store.Write{ID: "g/" + g.ID, Expect: from.version, Data: data, Wake: g.Wake().Time()})
+	return nil
+}
+
+// commit applies the gathered writes; without any there is nothing to do.
+func (e *Engine) commit(ctx context.Context, t *txn) error {
+	if len(t.writes) == 0 {
+		return nil
+	}
+	begin := time.Now()
+	err := e.store.Commit(ctx, store.Txn{Partition: t.partition, Writes: t.writes, Mark: mark()})
+	switch {
+	case err == nil:
+		e.metrics.commitSeconds.Observe(time.Since(begin).Seconds())
+		if !t.wake.IsZero() && t.wake.Sub(e.store.Now()) < time.Second {
+			e.wakeUp()
+		}
+	case errors.Is(err, store.ErrConflict):
+		e.metrics.conflicts.Inc()
+	}
+	return err
+}
+
+// factRecord counts the alerts of one subject and day that opened no incident.
+// It lives in the partition of their group, so that it is written with the
+// group record: an alert is counted once, whatever crashes.
+type factRecord struct {
+	Schema  int            `json:"z"`
+	Day     string         `json:"d"`
+	Subject string         `json:"s"`
+	Alerts  map[string]int `json:"a"` // by alertname; the 100 first, further ones under ""
+	Reasons map[string]int `json:"r"`
+}
+
+func (e *Engine) facts(ctx context.Context, t *txn, partition uint8, facts []escalation.Fact) error {
+	byKey := map[string][]escalation.Fact{}
+	var keys []string
+	for _, f := range facts {
+		sum := sha256.Sum256([]byte(f.Subject))
+		key := "f/" + f.Day + "/" + hex.EncodeToString(sum[:8])
+		if byKey[key] == nil {
+			keys = append(keys, key)
+		}
+		byKey[key] = append(byKey[key], f)
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	recs, err := e.store.Load(ctx, partition, keys...)
+	if err != nil {
+		return fmt.Errorf("load facts: %w", err)
+	}
+	for i, key := range keys {
+		rec := factRecord{Schema: escalation.Schema, Alerts: map[string]int{}, Reasons: map[string]int{}}
+		if recs[i].Version != 0 {
+			if err := json.Unmarshal(recs[i].Data, &rec); err != nil {
+				return fmt.Errorf("decode %s: %w", key, err)
+			}
+		}
+		var day time.Time
+		for _, f := range byKey[key] {
+			rec.Day, rec.Subject = f.Day, f.Subject
+			name := f.Alert
+			if _, known := rec.Alerts[name]; !known && len(rec.Alerts) >= 100 {
+				name = ""
+			}
+			rec.Alerts[name]++
+			rec.Reasons[f.Reason]++
+			day, _ = time.Parse(time.DateOnly, f.Day)
+		}
+		data, err := json.Marshal(&rec)
+		if err != nil {
+			return fmt.Errorf("encode %s: %w", key, err)
+		}
+		wake := day.Add(time.Duration(e.snap.Load().Config.Store.Retention.V))
+		t.writes = append(t.writes, store.Write{ID: key, Expect: recs[i].Version, Data: data, Wake: wake})
+	}
+	return nil
+}
+
+// claimDay tells whether this group is the one that may ask the fallback team
+// today about a stale rule. The same group may ask again: its webhook may come twice.
+func (e *Engine) claimDay(ctx context.Context, rule escalation.StaleRule, gid string, now time.Time) (bool, error) {
+	sum := sha256.Sum256([]byte(rule.Service + "\x00" + rule.Alert))
+	partition, key := sum[0], "d/"+hex.EncodeToString(sum[:10])
+	day := now.UTC().Format(time.DateOnly)
+	for {
+		recs, err := e.store.Load(ctx, partition, key)
+		if err != nil {
+			return false, fmt.Errorf("load %s: %w", key, err)
+		}
+		have := string(recs[0].Data)
+		if strings.HasPrefix(have, day) {
+			return have == day+" "+gid, nil
+		}
+		err = e.store.Commit(ctx, store.Txn{Partition: partition, Mark: mark(), Writes: []store.Write{{
+			ID: key, Expect: recs[0].Version, Data: []byte(day + " " + gid), Wake: now.Add(48 * time.Hour),
+		}}})
+		if !errors.Is(err, store.ErrConflict) {
+			return err == nil, err
+		}
+	}
+}
+
+// Filter selects incidents of a list. Empty fields select all.
+type Filter struct {
+	State   string // triggered, acknowledged, snoozed, resolved, or "open" for all but resolved
+	Service string
+	Team    string
+	Limit   int    // 0: 100; at most 1000
+	Cursor  string // as returned before; "" begins
+}
+
+// ErrBadCursor is returned for a cursor that was not given out.
+var ErrBadCursor = errors.New("this cursor was not given out by callchain")
+
+// Incidents lists incidents, newest first, and the cursor of what follows; "" at the end.
+func (e *Engine) Incidents(ctx context.Context, f Filter) ([]escalation.Incident, string, error) {
+	limit := f.Limit
+	if limit <= 0 {
+		limit = 100
+	}
+	limit = min(limit, 1000)
+	var after escalation.Instant
+	var afterID string
+	if f.Cursor != "" {
+		ms, id, ok := strings.Cut(f.Cursor, ".")
+		n, err := strconv.ParseInt(ms, 10, 64)
+		if !ok || err != nil {
+			return nil, "", ErrBadCursor
+		}
+		after, afterID = escalation.Instant(n), id
+	}
+	env := e.snap.Load().env()
+	newer := func(a, b escalation.Incident) int {
+		if c := cmp.Compare(b.OpenedAt, a.OpenedAt); c != 0 {
+			return c
+		}
+		return strings.Compare(a.ID, b.ID)
+	}
+	var list []escalation.Incident
+	var broken error
+	collect := func(rec store.Record) bool {
+		l, err := decodeIncident(rec)
+		if err != nil {
+			broken = errors.Join(broken, err)
+			return true
+		}
+		inc := l.Incident
+		switch {
+		case f.State == "open" && !inc.Open(), f.State != "" && f.State != "open" && f.State != string(inc.State):
+			return true
+		case f.Service != "" && f.Service != inc.Service, f.Team != "" && f.Team != env.Team(&inc):
+			return true
+		case f.Cursor != "" && newer(inc, escalation.Incident{ID: afterID, OpenedAt: after}) <= 0:
+			return true
+		}
+		list = append(list, inc)
+		if len(list) > 4*limit { // keep memory flat in the number of incidents
+			slices.SortFunc(list, newer)
+			list = slices.Delete(list, limit+1, len(list))
+		}
+		return true
+	}
+	prefixes := []string{"i/", "c/"}
+	if f.State == string(escalation.Resolved) {
+		prefixes = prefixes[1:]
+	} else if f.State != "" {
+		prefixes = prefixes[:1]
+	}
+	for _, prefix := range prefixes {
+		if err := e.store.Scan(ctx, prefix, collect); err != nil {
+			return nil, "", fmt.Errorf("list incidents: %w", err)
+		}
+	}
+	if broken != nil {
+		e.log.Error("records that cannot be read are left out of the list", "err", broken)
+	}
+	slices.SortFunc(list, newer)
+	list = slices.CompactFunc(list, func(a, b escalation.Incident) bool { return a.ID == b.ID })
+	if len(list) <= limit {
+		return list, "", nil
+	}
+	last := list[limit-1]
+	return list[:limit], fmt.Sprintf("%d.%s", last.OpenedAt, last.ID), nil
+}

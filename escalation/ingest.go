@@ -1,0 +1,439 @@
+package escalation
+
+import (
+	"crypto/sha256"
+	"encoding/base32"
+	"encoding/binary"
+	"encoding/hex"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"callchain/config"
+	"callchain/routing"
+	"callchain/routing/catalog"
+)
+
+// Group is the record beside the incidents of one Alertmanager group: (source,
+// groupLabels), not groupKey, which changes whenever a route's matchers do.
+type Group struct {
+	Schema int               `json:"z"`
+	ID     string            `json:"id"`
+	Source string            `json:"src"`
+	Labels map[string]string `json:"gl,omitempty"`
+
+	// Incidents that an alert of the group may belong to: all open ones, and
+	// closed ones while they may fire again or have alerts that still fire.
+	Incidents []string `json:"in,omitempty"`
+	Seq       int      `json:"q,omitempty"` // incidents opened so far; makes their ids differ
+
+	Recorded  Episodes   `json:"rc,omitempty"` // firing alerts that open no incident
+	Orphans   []Gone     `json:"or,omitempty"` // resolves whose firing was not seen, less than LateCopy ago
+	Deferred  []Deferred `json:"df,omitempty"` // recorded alerts whose urgency may rise by itself
+	TouchedAt Instant    `json:"t,omitempty"`
+}
+
+// Deferred is an alert to be looked at again when a time interval opens.
+type Deferred struct {
+	Alert Alert   `json:"a"`
+	At    Instant `json:"t"`
+}
+
+// maxDeferred bounds the group record; further ones are looked at again when Alertmanager repeats them.
+const maxDeferred = 50
+
+// groupRetention is how long an untouched group record without open incidents is kept.
+const groupRetention = 24 * time.Hour
+
+// GroupID names the group of a source: its first byte is the partition of
+// everything that belongs to it.
+func GroupID(source string, labels map[string]string) (id string, partition uint8) {
+	h := sha256.New()
+	field := func(s string) {
+		var n [4]byte
+		binary.BigEndian.PutUint32(n[:], uint32(len(s)))
+		h.Write(n[:])
+		h.Write([]byte(s))
+	}
+	field(source)
+	for _, k := range slices.Sorted(maps.Keys(labels)) {
+		field(k)
+		field(labels[k])
+	}
+	sum := h.Sum(nil)
+	return hex.EncodeToString(sum[:10]), sum[0]
+}
+
+// incidentID makes the id of the next incident of a group: the partition in two
+// hex digits, a dash, and ten letters and digits. It depends on the subject, the
+// count and the instant, so that ids do not repeat when a group record was forgotten.
+func (g *Group) incidentID(subject string, now Instant) string {
+	h := sha256.New()
+	h.Write([]byte(g.ID + "\x00" + subject + "\x00"))
+	_ = binary.Write(h, binary.BigEndian, [2]int64{int64(g.Seq), int64(now)})
+	return g.ID[:2] + "-" + strings.ToLower(base32.StdEncoding.EncodeToString(h.Sum(nil)))[:10]
+}
+
+// Partition is the partition that an incident's id carries.
+func Partition(id string) (uint8, bool) {
+	if len(id) < 4 || id[2] != '-' {
+		return 0, false
+	}
+	b, err := hex.DecodeString(id[:2])
+	if err != nil {
+		return 0, false
+	}
+	return b[0], true
+}
+
+// Fact is what is recorded of an alert that opens no incident.
+type Fact struct {
+	Day     string // of the instant it was received, UTC: 2026-11-20
+	Subject string
+	Alert   string // alertname
+	Reason  string
+}
+
+// Resolutions counts what became of resolved alerts, for the metric.
+type Resolutions struct{ Applied, Unknown, Early int }
+
+// Ingested is what a webhook did to its group.
+type Ingested struct {
+	Group       Group
+	Incidents   []Incident // all that were given, and new ones
+	Facts       []Fact
+	Resolutions Resolutions
+	// StaleRules are those for which an incident was opened. The caller claims
+	// their day; for those that another group claimed it calls Ingest again,
+	// with them in quiet.
+	StaleRules []StaleRule
+}
+
+// StaleRule is an alert of a decommissioned service: nearly always a rule that
+// was forgotten. The fallback team is asked about it once a day.
+type StaleRule struct{ Service, Alert string }
+
+// Ingest sorts the alerts of a webhook into incidents and takes these through
+// what they have to know. incs are the incidents that the group lists, as far
+// as they exist. Order and repetition of webhooks do not matter within
+// LateCopy; an alert that is absent says nothing at all.
+func Ingest(g Group, incs []Incident, source string, w routing.Webhook, now time.Time, env Env, quiet map[StaleRule]bool) Ingested {
+	in := ingest{now: At(now), at: now, env: env, quiet: quiet, w: &w}
+	in.out.Group = g
+	if g.ID == "" {
+		id, _ := GroupID(source, w.GroupLabels)
+		in.out.Group = Group{Schema: Schema, ID: id, Source: source, Labels: w.GroupLabels}
+	}
+	in.out.Group.Incidents = slices.Clone(g.Incidents)
+	in.out.Group.Recorded = slices.Clone(g.Recorded)
+	in.out.Group.Deferred = slices.Clone(g.Deferred)
+	in.out.Incidents = slices.Clone(incs)
+	in.observes = make([]Observe, len(incs))
+	in.out.Group.Orphans = fresh(g.Orphans, in.now)
+
+	// Resolves first: an alert that one webhook reports both ways is decided by
+	// its instants, not by the order in the list.
+	for i := range w.Alerts {
+		if a := &w.Alerts[i]; !a.Firing {
+			in.resolved(a)
+		}
+	}
+	for i := range w.Alerts {
+		if a := &w.Alerts[i]; a.Firing {
+			in.firing(a)
+		}
+	}
+	for i := range in.out.Incidents {
+		ob := in.observes[i]
+		if len(ob.Firing) == 0 && len(ob.Resolved) == 0 && !in.out.Incidents[i].Open() {
+			continue
+		}
+		ob.Truncated = int(min(w.Truncated, 1<<30))
+		in.out.Incidents[i], _ = Step(in.out.Incidents[i], ob, now, env)
+	}
+	in.prune()
+	return in.out
+}
+
+type ingest struct {
+	out      Ingested
+	observes []Observe // beside out.Incidents
+	w        *routing.Webhook
+	now      Instant
+	at       time.Time
+	env      Env
+	quiet    map[StaleRule]bool
+}
+
+func (in *ingest) resolved(a *routing.WebhookAlert) {
+	ends := clampInstant(At(a.EndsAt))
+	if ends == 0 {
+		ends = in.now // said to be over, not when
+	}
+	for i := range in.out.Incidents {
+		inc := &in.out.Incidents[i]
+		j, ok := inc.Episodes.find(a.Fingerprint)
+		if !ok {
+			continue
+		}
+		if ends < inc.Episodes[j].StartsAt {
+			in.out.Resolutions.Early++
+			return
+		}
+		in.out.Resolutions.Applied++
+		in.observes[i].Resolved = append(in.observes[i].Resolved, Seen{Alert: keep(a)})
+		return
+	}
+	g := &in.out.Group
+	if j, ok := g.Recorded.find(a.Fingerprint); ok {
+		if ends >= g.Recorded[j].StartsAt {
+			g.Recorded = slices.Delete(g.Recorded, j, j+1)
+			g.Deferred = slices.DeleteFunc(g.Deferred, func(d Deferred) bool { return d.Alert.Fingerprint == a.Fingerprint })
+			g.Orphans = bury(g.Orphans, a.Fingerprint, ends, in.now)
+		}
+		return
+	}
+	in.out.Resolutions.Unknown++
+	// Its firing may still be on the way, from a peer that is slower.
+	g.Orphans = bury(g.Orphans, a.Fingerprint, ends, in.now)
+}
+
+func (in *ingest) firing(a *routing.WebhookAlert) {
+	starts := clampInstant(At(a.StartsAt))
+	if in.late(a.Fingerprint, starts) {
+		return
+	}
+	r := in.env.Router.Route(routing.Alert{Labels: a.Labels, RouteLabels: in.w.RouteLabels}, in.at)
+	seen := Seen{Alert: keep(a), Urgency: r.Urgency, ReviewAt: At(r.ReviewAt), Risks: r.Risks}
+
+	for i := range in.out.Incidents {
+		inc := &in.out.Incidents[i]
+		if !inc.Episodes.Firing(a.Fingerprint) {
+			continue
+		}
+		if !inc.Open() {
+			// Closed by hand, or by its last paging alert, while this one goes on:
+			// it stays quiet until a new episode begins.
+			if starts <= inc.ClosedAt {
+				return
+			}
+			inc.Episodes = slices.Clone(inc.Episodes)
+			j, _ := inc.Episodes.find(a.Fingerprint)
+			inc.Episodes = slices.Delete(inc.Episodes, j, j+1)
+			continue
+		}
+		in.observes[i].Firing = append(in.observes[i].Firing, seen)
+		return
+	}
+
+	g := &in.out.Group
+	reason := "urgency record: nobody is told"
+	record := r.Urgency == config.Record
+	stale := StaleRule{r.Service, a.Labels["alertname"]}
+	if r.Assessment == catalog.Decommissioned && !record && in.find(r.Subject) < 0 && in.quiet[stale] {
+		record, reason = true, "the service is decommissioned and the fallback team was told of this alert today"
+	}
+	if record {
+		if j, ok := g.Recorded.find(a.Fingerprint); ok {
+			g.Recorded[j].StartsAt = max(g.Recorded[j].StartsAt, starts)
+		} else {
+			g.Recorded = slices.Insert(g.Recorded, j, Episode{a.Fingerprint, starts, r.Urgency})
+			in.out.Facts = append(in.out.Facts, Fact{Day: in.at.UTC().Format(time.DateOnly), Subject: r.Subject, Alert: a.Labels["alertname"], Reason: reason})
+		}
+		if seen.ReviewAt != 0 && len(g.Deferred) < maxDeferred &&
+			!slices.ContainsFunc(g.Deferred, func(d Deferred) bool { return d.Alert.Fingerprint == a.Fingerprint }) {
+			g.Deferred = append(g.Deferred, Deferred{seen.Alert, seen.ReviewAt})
+		}
+		return
+	}
+	if j, ok := g.Recorded.find(a.Fingerprint); ok {
+		g.Recorded = slices.Delete(g.Recorded, j, j+1)
+		g.Deferred = slices.DeleteFunc(g.Deferred, func(d Deferred) bool { return d.Alert.Fingerprint == a.Fingerprint })
+	}
+	i := in.find(r.Subject)
+	if i < 0 {
+		i = in.open(r)
+		if r.Assessment == catalog.Decommissioned {
+			in.out.StaleRules = append(in.out.StaleRules, stale)
+		}
+	}
+	in.observes[i].Firing = append(in.observes[i].Firing, seen)
+}
+
+// late tells whether a firing is a late copy of an episode that was resolved.
+func (in *ingest) late(fp uint64, starts Instant) bool {
+	match := func(gone []Gone) bool {
+		return slices.ContainsFunc(gone, func(t Gone) bool {
+			return t.Fingerprint == fp && starts <= t.EndsAt && in.now < t.Received.plus(LateCopy)
+		})
+	}
+	if match(in.out.Group.Orphans) {
+		return true
+	}
+	for i := range in.out.Incidents {
+		if match(in.out.Incidents[i].Gone) {
+			return true
+		}
+	}
+	return false
+}
+
+// find returns the incident that a new alert of the subject belongs to: the open
+// one, else the one that was resolved less than reopen_within ago, else -1.
+func (in *ingest) find(subject string) int {
+	best := -1
+	for i := range in.out.Incidents {
+		inc := &in.out.Incidents[i]
+		if inc.Subject != subject {
+			continue
+		}
+		if inc.Open() {
+			return i
+		}
+		if in.now <= inc.ClosedAt.plus(in.env.reopenWithin()) && (best < 0 || inc.ClosedAt > in.out.Incidents[best].ClosedAt) {
+			best = i
+		}
+	}
+	return best
+}
+
+// open adds an incident without alerts; the Observe that follows starts it.
+func (in *ingest) open(r routing.Resolution) int {
+	g := &in.out.Group
+	inc := Incident{
+		Schema:       Schema,
+		ID:           g.incidentID(r.Subject, in.now),
+		Source:       g.Source,
+		Group:        g.ID,
+		GroupLabels:  g.Labels,
+		ExternalURL:  in.w.ExternalURL,
+		Target:       r.Target,
+		Lifecycle:    r.State,
+		Assessment:   r.Assessment,
+		Missing:      r.MissingRoles,
+		MatchedBy:    r.MatchedBy,
+		Reason:       r.Reason,
+		AlsoAffected: r.AlsoAffected,
+		Confidential: r.Confidential,
+		State:        Triggered,
+		Urgency:      config.Record,
+		OpenedAt:     in.now,
+	}
+	g.Seq++
+	g.Incidents = append(g.Incidents, inc.ID)
+	in.out.Incidents = append(in.out.Incidents, inc)
+	in.observes = append(in.observes, Observe{})
+	return len(in.out.Incidents) - 1
+}
+
+// prune drops incidents from the group that no alert can belong to any more.
+func (in *ingest) prune() {
+	in.out.Group.Incidents, in.out.Group.TouchedAt = listed(in.out.Incidents, in.now, in.env), in.now
+}
+
+func listed(incs []Incident, now Instant, env Env) []string {
+	var ids []string
+	for i := range incs {
+		inc := &incs[i]
+		window := max(env.reopenWithin(), LateCopy)
+		if inc.Open() || len(inc.Episodes) > 0 || now <= inc.ClosedAt.plus(window) {
+			ids = append(ids, inc.ID)
+		}
+	}
+	return ids
+}
+
+// TickGroup does what is due in a group: it returns the webhook that stands for
+// alerts to be looked at again, and whether the record can be deleted. incs are
+// the incidents it lists, as far as they still exist.
+func TickGroup(g Group, incs []Incident, now time.Time, env Env) (Group, routing.Webhook, bool) {
+	at := At(now)
+	w := routing.Webhook{GroupLabels: g.Labels}
+	var rest []Deferred
+	for _, d := range g.Deferred {
+		if !d.At.due(at) {
+			rest = append(rest, d)
+			continue
+		}
+		w.Alerts = append(w.Alerts, routing.WebhookAlert{
+			Firing: true, Labels: d.Alert.Labels, Annotations: d.Alert.Annotations, StartsAt: d.Alert.StartsAt.Time(),
+			GeneratorURL: d.Alert.Source, Fingerprint: d.Alert.Fingerprint,
+		})
+	}
+	g.Deferred = rest
+	g.Orphans = fresh(g.Orphans, at)
+	g.Incidents = listed(incs, at, env)
+	gone := len(g.Incidents) == 0 && len(g.Recorded) == 0 && len(g.Orphans) == 0 && len(w.Alerts) == 0 &&
+		at >= g.TouchedAt.plus(groupRetention)
+	return g, w, gone
+}
+
+// Wake is when the group record wants to be looked at again.
+func (g *Group) Wake() Instant {
+	wake := g.TouchedAt.plus(groupRetention)
+	for _, d := range g.Deferred {
+		wake = min(wake, d.At)
+	}
+	return wake
+}
+
+// fresh are the tombstones that still matter.
+func fresh(gone []Gone, now Instant) []Gone {
+	var out []Gone
+	for _, t := range gone {
+		if now < t.Received.plus(LateCopy) {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+// bury adds a tombstone, or moves the one that is there to the later end. A
+// repeated resolve does not prolong the minute.
+func bury(gone []Gone, fp uint64, ends, now Instant) []Gone {
+	for i, t := range gone {
+		if t.Fingerprint == fp {
+			if ends > t.EndsAt {
+				gone = slices.Clone(gone)
+				gone[i].EndsAt, gone[i].Received = ends, now
+			}
+			return gone
+		}
+	}
+	return append(slices.Clone(gone), Gone{fp, ends, now})
+}
+
+// keep takes of an alert what pages and later looks at it need, within bounds.
+func keep(a *routing.WebhookAlert) Alert {
+	out := Alert{Fingerprint: a.Fingerprint, Source: cut(a.GeneratorURL, 2*maxValue), StartsAt: clampInstant(At(a.StartsAt)), Labels: make(map[string]string, len(a.Labels))}
+	for k, v := range a.Labels {
+		out.Labels[k] = cut(v, maxValue)
+	}
+	for _, k := range []string{"summary", "description", "message", "runbook_url", "runbook", "dashboard", "dashboard_url", "dashboardURL"} {
+		if v, ok := a.Annotations[k]; ok {
+			if out.Annotations == nil {
+				out.Annotations = map[string]string{}
+			}
+			out.Annotations[k] = cut(v, maxValue)
+		}
+	}
+	if !a.Firing {
+		out.EndsAt = clampInstant(At(a.EndsAt))
+	}
+	return out
+}
+
+// cut shortens a string to n runes.
+func cut(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for i := range s {
+		if n == 0 {
+			return s[:i] + "…"
+		}
+		n--
+	}
+	return s
+}

@@ -1,0 +1,432 @@
+package escalation
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"callchain/routing/catalog"
+)
+
+// How deliveries are paced. The channel's own wish (Retry-After) always wins.
+const (
+	retryMax      = 10 * time.Second // 1 s, 2 s, 4 s, 8 s, then every 10 s for as long as it matters
+	probeEvery    = 10 * time.Second // a channel that is down as a whole
+	longWait      = 30 * time.Second // a wait this long is as good as a failure: the other channel is used too
+	coalesceEdits = time.Second      // changes within it are one edit and one thread message
+	maxAttempts   = 30               // of what asks nobody for an answer
+)
+
+// Lease is how long an attempt over a channel may take, from Take to the
+// commit of its result, before somebody else makes another.
+func Lease(channel string) time.Duration {
+	if channel == "email" {
+		return 40 * time.Second
+	}
+	return 10 * time.Second
+}
+
+// contact is one way to reach a person.
+type contact struct{ channel, address string }
+
+// contact lists the channels on which a person is paged: theirs, as far as they
+// are configured and have an address; else whatever else there is.
+func (e Env) contact(handle string) []contact {
+	p := e.Router.Catalog().Person(handle)
+	if p == nil {
+		return nil
+	}
+	var out []contact
+	for _, name := range p.Contact {
+		if c, ok := e.reach(p, name); ok {
+			out = append(out, c)
+		}
+	}
+	if len(out) == 0 {
+		for _, name := range []string{"slack", "email"} {
+			if c, ok := e.reach(p, name); ok {
+				out = append(out, c)
+			}
+		}
+	}
+	return out
+}
+
+// reach is how a person is reached over one channel. A Slack address of "" is
+// looked up by e-mail.
+func (e Env) reach(p *catalog.Person, channel string) (contact, bool) {
+	if !e.Channels[channel] {
+		return contact{}, false
+	}
+	switch {
+	case channel == "slack" && (p.Slack != "" || p.Email != ""):
+		return contact{"slack", p.Slack}, true
+	case channel == "email" && p.Email != "":
+		return contact{"email", p.Email}, true
+	}
+	return contact{}, false
+}
+
+func (s *stepper) add(d Delivery) {
+	if s.delivery(d.ID) != nil {
+		return
+	}
+	if d.Kind != ThreadDelivery {
+		d.Status, d.At = Pending, s.now
+	} else {
+		d.Status = Sent // until there are lines to bring
+	}
+	if len(s.Deliveries) >= MaxDeliveries {
+		// The oldest message that is there and done with makes room: it is not edited any more.
+		if i := slices.IndexFunc(s.Deliveries, func(d Delivery) bool { return d.Status == Sent && d.Kind == PageDelivery }); i >= 0 {
+			s.Deliveries = slices.Delete(s.Deliveries, i, i+1)
+		}
+	}
+	s.Deliveries = append(s.Deliveries, d)
+}
+
+func (s *stepper) delivery(id string) *Delivery { return s.Delivery(id) }
+
+// Delivery finds a delivery by its id; nil if it is not there (any more).
+func (inc *Incident) Delivery(id string) *Delivery {
+	for i := range inc.Deliveries {
+		if inc.Deliveries[i].ID == id {
+			return &inc.Deliveries[i]
+		}
+	}
+	return nil
+}
+
+// refresh marks what shows an older state than the record's: messages to edit
+// and threads with new lines.
+func (s *stepper) refresh() {
+	for i := range s.Deliveries {
+		d := &s.Deliveries[i]
+		if d.Status != Sent {
+			continue
+		}
+		switch {
+		case d.editable() && d.Ref != (Ref{}) && d.Rev < s.Rev:
+			d.Status, d.Attempt, d.Slot = Pending, 0, false
+			d.At = s.now
+			if s.now < d.Reached.plus(coalesceEdits) {
+				d.At = d.Reached.plus(coalesceEdits)
+			}
+		case d.Kind == ThreadDelivery && d.Done < s.LastSeq:
+			d.Status, d.Attempt, d.Slot = Pending, 0, false
+			d.At = s.now.plus(coalesceEdits)
+		}
+	}
+}
+
+// result records the outcome of one attempt.
+func (s *stepper) result(r Result) Answer {
+	d := s.delivery(r.Delivery)
+	if d == nil {
+		return Answer{Kind: Unchanged}
+	}
+	if d.Attempt != r.Attempt || d.Status != InFlight {
+		// From somebody whose lease was over. If it arrived after all, that is
+		// worth knowing: the message is edited instead of sent again.
+		if r.Verdict == VerdictSent && d.Ref == (Ref{}) && r.Ref != (Ref{}) && d.Kind != ThreadDelivery {
+			d.Ref = r.Ref
+			if d.Reached == 0 {
+				d.Reached = s.now
+			}
+			return Answer{Kind: Done}
+		}
+		return Answer{Kind: Unchanged}
+	}
+	d.Until, d.Slot = 0, false
+	switch r.Verdict {
+	case VerdictSent:
+		s.arrived(d, r.Ref)
+	case VerdictRetry, VerdictAmbiguous:
+		if r.Verdict == VerdictAmbiguous {
+			d.Maybe++
+		}
+		d.Status, d.Error = Pending, r.Error
+		wait := max(backoff(d.Attempt), time.Duration(r.After)*time.Millisecond)
+		d.At = s.now.plus(wait)
+		s.abandon(d)
+		if r.After == 0 || wait >= longWait {
+			s.otherChannel(d.ID)
+		}
+	case VerdictDown:
+		d.Status, d.Error = Pending, r.Error
+		d.At = s.now.plus(probeEvery)
+		s.abandon(d)
+		s.otherChannel(d.ID)
+	case VerdictRefused:
+		s.refused(d, r.Error)
+	case VerdictGone:
+		s.gone(d, r.Error)
+	}
+	return Answer{Kind: Done}
+}
+
+func backoff(attempt int) time.Duration {
+	if attempt > 4 {
+		return retryMax
+	}
+	return min(retryMax, time.Second<<max(0, attempt-1))
+}
+
+func (s *stepper) arrived(d *Delivery, ref Ref) {
+	d.Status, d.Error, d.Attempt = Sent, "", 0
+	if d.Reached == 0 {
+		d.Reached = s.now
+	}
+	switch {
+	case d.Kind == ThreadDelivery:
+		d.Done = int(d.Sending)
+	case d.editable():
+		if ref != (Ref{}) {
+			d.Ref = ref
+		}
+		d.Rev = d.Sending
+	case d.Kind == PageDelivery:
+		d.Ref = ref
+	default:
+		// Sent once, never edited: nothing more to remember.
+		id := d.ID
+		s.Deliveries = slices.DeleteFunc(s.Deliveries, func(d Delivery) bool { return d.ID == id })
+		return
+	}
+	d.Sending = 0
+	if d.Kind == PageDelivery {
+		for i := range s.Paged {
+			if s.Paged[i].Handle == d.To && s.Paged[i].Failed != "" {
+				s.Paged[i].Failed = ""
+				s.Rev++
+			}
+		}
+	}
+}
+
+// abandon gives up, after many tries, what asks nobody for an answer.
+func (s *stepper) abandon(d *Delivery) {
+	if d.Attempt < maxAttempts || (d.Kind == PageDelivery && d.Ref == (Ref{}) && s.State == Triggered) {
+		return
+	}
+	if d.Kind == PageDelivery || d.Kind == BoardDelivery && d.Ref != (Ref{}) {
+		d.Status, d.Rev, d.Attempt = Sent, s.Rev, 0 // it shows an old state for ever
+		return
+	}
+	d.Status = Failed
+}
+
+// refused records that an address will never take the message.
+func (s *stepper) refused(d *Delivery, why string) {
+	d.Error = why
+	if d.Ref != (Ref{}) { // an edit: the message itself is there
+		d.Status, d.Rev = Sent, s.Rev
+		return
+	}
+	d.Status = Failed
+	switch d.Kind {
+	case PageDelivery:
+		handle, channel := d.To, d.Channel
+		s.note(channel+" did not take the page to "+handle+": "+why, "")
+		if !s.otherChannel(d.ID) && !s.reachable(handle) {
+			s.unreached(handle, why)
+			s.skipUnreachable()
+		}
+	case BoardDelivery:
+		s.boardRefused(*d, why)
+	}
+}
+
+// boardRefused falls back from a team's channel to the common one.
+func (s *stepper) boardRefused(d Delivery, why string) {
+	s.note("the board "+d.Address+" did not take the message: "+why, "")
+	address := s.env.Channel
+	if d.Channel != "slack" || d.ReadOnly || address == "" || address == d.Address {
+		return
+	}
+	id := deliveryID(s.ID, "board", address)
+	if s.delivery(id) != nil {
+		return
+	}
+	s.add(Delivery{ID: id, Kind: BoardDelivery, Channel: "slack", To: d.To, Address: address})
+	s.add(Delivery{ID: deliveryID(s.ID, "thread", address), Kind: ThreadDelivery, Channel: "slack", To: d.To, Address: address, Parent: id})
+}
+
+// gone handles an edit whose message is not there any more: while it still asks
+// for something it is sent anew.
+func (s *stepper) gone(d *Delivery, why string) {
+	d.Error = why
+	if d.Kind == ThreadDelivery {
+		d.Status, d.Done = Sent, int(d.Sending)
+		return
+	}
+	if !s.Open() || d.Kind == PageDelivery && s.State != Triggered {
+		d.Status, d.Rev = Sent, s.Rev
+		return
+	}
+	d.Ref, d.Status, d.Attempt = Ref{}, Pending, 0
+	d.At = s.now
+}
+
+// otherChannel uses a person's other channel at the first failure of the only
+// one they are paged on, also when they do not list it. It tells whether there
+// is another one under way.
+func (s *stepper) otherChannel(id string) bool {
+	d := *s.delivery(id)
+	if d.Kind != PageDelivery || d.Ref != (Ref{}) || s.State != Triggered {
+		return false
+	}
+	for i := range s.Deliveries {
+		o := &s.Deliveries[i]
+		if o.Kind == PageDelivery && o.To == d.To && o.Channel != d.Channel && o.Run == d.Run && o.Round == d.Round && o.Position == d.Position {
+			return o.Status != Failed
+		}
+	}
+	p := s.env.Router.Catalog().Person(d.To)
+	if p == nil {
+		return false
+	}
+	for _, name := range []string{"slack", "email"} {
+		if name == d.Channel {
+			continue
+		}
+		if c, ok := s.env.reach(p, name); ok {
+			nd := d
+			nd.ID = deliveryID(d.ID, "instead", name)
+			nd.Channel, nd.Address = c.channel, c.address
+			nd.Status, nd.At, nd.Slot, nd.Until, nd.Attempt, nd.Maybe, nd.Error = Pending, s.now, false, 0, 0, 0, ""
+			s.add(nd)
+			s.note(d.Channel+" fails for "+d.To+" ("+cut(d.Error, 200)+"): "+name+" is used as well", "")
+			return true
+		}
+	}
+	return false
+}
+
+// ready tells whether a delivery could be sent if it were time: one that joins a
+// thread waits until the thread is there.
+func (inc *Incident) ready(d *Delivery) bool {
+	if d.Status != Pending {
+		return false
+	}
+	if d.Parent == "" || d.Channel != "slack" {
+		return true
+	}
+	parent := inc.Delivery(d.Parent)
+	return parent != nil && parent.Ref != (Ref{})
+}
+
+// Take marks what is due as being sent, by whoever commits the returned
+// incident, and returns copies of it. pace gives a delivery its turn in its
+// conversation: one that is not yet to be sent waits for it.
+func Take(inc Incident, now time.Time, pace func(d Delivery, now Instant) Instant) (Incident, []Delivery) {
+	at := At(now)
+	var taken []Delivery
+	cloned := false
+	for i := range inc.Deliveries {
+		if d := &inc.Deliveries[i]; !inc.ready(d) || !d.At.due(at) {
+			continue
+		}
+		if !cloned {
+			inc.Deliveries, cloned = slices.Clone(inc.Deliveries), true
+		}
+		d := &inc.Deliveries[i]
+		if !d.Slot {
+			d.Slot = true
+			if turn := pace(*d, at); turn > at {
+				d.At = turn
+				continue
+			}
+		}
+		d.Status, d.Until = InFlight, at.plus(Lease(d.Channel))
+		d.Attempt++
+		d.Sending = inc.Rev
+		if d.Kind == ThreadDelivery {
+			d.Sending = uint64(inc.LastSeq)
+		}
+		taken = append(taken, *d)
+	}
+	return inc, taken
+}
+
+// Moot tells whether an attempt that was taken need not be made any more,
+// because the incident changed since. The lease then simply runs out, or the
+// next commit drops it.
+func Moot(inc *Incident, id string, attempt int) bool {
+	d := inc.Delivery(id)
+	if d == nil || d.Status != InFlight || d.Attempt != attempt {
+		return true
+	}
+	asks := d.Kind == ReminderDelivery || d.Kind == PageDelivery && d.Ref == (Ref{}) && d.Maybe == 0
+	return asks && inc.State != Triggered
+}
+
+// Drop takes back an attempt that was not made.
+func Drop(inc Incident, id string, attempt int) Incident {
+	if d := inc.Delivery(id); d == nil || d.Status != InFlight || d.Attempt != attempt {
+		return inc
+	}
+	inc.Deliveries = slices.DeleteFunc(slices.Clone(inc.Deliveries), func(d Delivery) bool { return d.ID == id })
+	return inc
+}
+
+// Wake is when the incident wants to be looked at again; 0: never.
+func (inc *Incident) Wake() Instant {
+	var wake Instant
+	consider := func(i Instant) {
+		if i != 0 && (wake == 0 || i < wake) {
+			wake = i
+		}
+	}
+	if inc.State == Triggered {
+		consider(inc.Deadline)
+		consider(inc.RemindAt)
+		consider(inc.ExhaustAt)
+	}
+	if inc.Open() {
+		consider(inc.ReviewAt)
+	} else {
+		consider(inc.ClosedAt.plus(retention(inc.Kind)))
+	}
+	for i := range inc.Deliveries {
+		d := &inc.Deliveries[i]
+		switch {
+		case d.Status == InFlight:
+			consider(d.Until)
+		case inc.ready(d):
+			consider(d.At)
+		}
+	}
+	return wake
+}
+
+// Expired tells whether the record can be deleted.
+func (inc *Incident) Expired(now time.Time) bool {
+	return !inc.Open() && At(now) >= inc.ClosedAt.plus(retention(inc.Kind))
+}
+
+func retention(k Kind) time.Duration {
+	if k == Notice {
+		return 24 * time.Hour
+	}
+	return ClosedRetention
+}
+
+// Summary is one line about the incident, for logs and tests.
+func (inc *Incident) Summary() string {
+	parts := []string{inc.ID, string(inc.State), string(inc.Urgency), inc.Subject}
+	if inc.Exhausted {
+		parts = append(parts, "exhausted")
+	}
+	return strings.Join(parts, " ")
+}
+
+// Team is the name of the team that an incident is listed under: the one whose
+// board it is on.
+func (e Env) Team(inc *Incident) string {
+	s := stepper{Incident: *inc, env: e}
+	if t := s.boardTeam(inc.Service); t != nil {
+		return t.Name
+	}
+	return ""
+}
