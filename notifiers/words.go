@@ -448,8 +448,8 @@ func Places(in Incident) []Place {
 		{"Runbook", in.Runbook},
 		{"Dashboard", in.Dashboard},
 		{"Source", in.Source},
-		{"Silence", in.Silence},
-		{"Incident", Untrusted(in.Page)},
+		{"Silence in Alertmanager", in.Silence},
+		{"Incident page", Untrusted(in.Page)},
 	} {
 		if link, ok := Link(p.url); ok {
 			out = append(out, Place{p.label, link, link})

@@ -209,7 +209,7 @@ func Hostile(kind notifiers.Kind, s string) notifiers.Message {
 
 // HostileTexts are what a label may hold, for tables and as seeds of fuzzing.
 var HostileTexts = []string{
-	"<!channel> <!here> <@U01JANE> <#C01> <!subteam^S1> <https://evil.example|Runbook> <!date^1^{time}|x>",
+	"<!channel> <!here> <@U66EVIL> <#C01> <!subteam^S66> <https://evil.example|Click> <!date^1^{time}|x>",
 	"&lt;!channel&gt; & &amp; &#60;",
 	"a\r\nBcc: all@example.org\r\n\r\nbody",
 	"\u202egnp.exe \u2066hidden\u2069 \u200b\ufeff\x00\x07\x1b[31m",
