@@ -35,7 +35,7 @@ type Config struct {
 	From       string                 // an address, with or without a name
 	Username   string                 // "": no authentication
 	Password   func() (string, error) // asked before every mail, so that a changed file is seen
-	RequireTLS bool                   // STARTTLS must succeed; not asked of a smarthost on this machine
+	RequireTLS bool                   // STARTTLS must succeed; a smarthost on this machine need not offer it
 	Domain     string                 // of Message-IDs; "": that of From
 	HELO       string                 // "": the machine's name
 	RootCAs    *x509.CertPool         // nil: the system's
@@ -47,6 +47,9 @@ type Notifier struct {
 	logger *slog.Logger
 	host   string
 	port   int
+
+	implicit bool // TLS from the first byte
+	local    bool // the smarthost is on this machine
 }
 
 // New checks the settings and returns a notifier. It does not dial yet.
@@ -67,7 +70,10 @@ func New(cfg Config, logger *slog.Logger) (*Notifier, error) {
 		cfg.Domain = from.Address[strings.LastIndexByte(from.Address, '@')+1:]
 	}
 	cfg.Domain = token(cfg.Domain, 200)
-	return &Notifier{cfg: cfg, logger: logger, host: host, port: port}, nil
+	return &Notifier{
+		cfg: cfg, logger: logger, host: host, port: port,
+		implicit: port == 465, local: loopback(host),
+	}, nil
 }
 
 // Deliver makes one attempt to deliver one mail. Content that the smarthost
@@ -130,16 +136,23 @@ func (n *Notifier) client(ctx context.Context) (*gomail.Client, string, error) {
 		// go-mail heeds ctx while dialling only.
 		timeout = min(timeout, max(time.Until(deadline), time.Millisecond))
 	}
+	encryption := &tls.Config{ServerName: n.host, MinVersion: tls.VersionTLS12, RootCAs: n.cfg.RootCAs}
 	options := []gomail.Option{
 		gomail.WithPort(n.port),
 		gomail.WithTimeout(timeout),
-		gomail.WithTLSConfig(&tls.Config{ServerName: n.host, MinVersion: tls.VersionTLS12, RootCAs: n.cfg.RootCAs}),
+		gomail.WithTLSConfig(encryption),
 	}
 	encrypted := true
 	switch {
-	case n.port == 465:
+	case n.implicit:
 		options = append(options, gomail.WithSSL())
-	case n.cfg.RequireTLS && !loopback(n.host):
+	case n.cfg.RequireTLS && n.local:
+		// Some relays on this machine take a login only after STARTTLS, with a
+		// certificate of nobody's. No worse than plain, which is legal here.
+		encryption.InsecureSkipVerify = true
+		encrypted = false
+		options = append(options, gomail.WithTLSPolicy(gomail.TLSOpportunistic))
+	case n.cfg.RequireTLS:
 		options = append(options, gomail.WithTLSPolicy(gomail.TLSMandatory))
 	default:
 		encrypted = false
@@ -158,7 +171,7 @@ func (n *Notifier) client(ctx context.Context) (*gomail.Client, string, error) {
 			return nil, "", fmt.Errorf("reading the password: %w", err)
 		}
 		options = append(options, gomail.WithUsername(n.cfg.Username), gomail.WithPassword(password))
-		if !encrypted && loopback(n.host) {
+		if !encrypted && n.local {
 			// On this machine nobody listens between; PLAIN may go in clear.
 			options = append(options, gomail.WithOpportunisticSMTPAuth(
 				gomail.SMTPAuthSCRAMSHA256, gomail.SMTPAuthSCRAMSHA1, gomail.SMTPAuthCramMD5,

@@ -53,7 +53,8 @@ type Notifier struct {
 	token   string
 	client  *slack.Client
 	members map[string]remembered[string] // by e-mail address
-	direct  map[string]string             // member id -> the conversation that a page to it opened
+	direct  map[string]string             // an address -> the id of the conversation that a message to it went to
+	doubted map[string]time.Time          // deliveries that perhaps arrived -> when they were tried first
 	users   map[string]remembered[User]   // by member id
 }
 
@@ -91,6 +92,7 @@ func New(cfg Config, logger *slog.Logger) *Notifier {
 		cfg: cfg, logger: logger, http: client,
 		members: map[string]remembered[string]{},
 		direct:  map[string]string{},
+		doubted: map[string]time.Time{},
 		users:   map[string]remembered[User]{},
 	}
 }
@@ -176,6 +178,9 @@ func (n *Notifier) Deliver(ctx context.Context, m notifiers.Message) notifiers.R
 		return notifiers.Result{Verdict: notifiers.Refused, Err: errors.New("slack: the message has no address")}
 	}
 
+	if ref, ok := n.find(ctx, api, m); ok {
+		return notifiers.Result{Verdict: notifiers.Sent, Ref: ref}
+	}
 	result := n.climb(ctx, api, token, m)
 	if result.Verdict == notifiers.Gone && m.Kind == notifiers.Reminder && !m.Edit {
 		// The page it should join was deleted. It must ring all the same.
@@ -185,12 +190,65 @@ func (n *Notifier) Deliver(ctx context.Context, m notifiers.Message) notifiers.R
 		m.Ref = notifiers.Ref{}
 		result = n.climb(ctx, api, token, m)
 	}
-	if result.Verdict == notifiers.Sent && id.MatchString(m.Address) && m.Ref.Channel == "" && result.Ref.Channel != m.Address {
-		n.mu.Lock()
-		n.direct[m.Address] = result.Ref.Channel
-		n.mu.Unlock()
-	}
+	n.remember(m, result)
 	return result
+}
+
+// remember keeps what the next message of the same delivery or to the same
+// address can use.
+func (n *Notifier) remember(m notifiers.Message, result notifiers.Result) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case result.Verdict == notifiers.Ambiguous && !m.Edit && m.ID != "":
+		if len(n.doubted) > 10_000 {
+			clear(n.doubted)
+		}
+		if _, ok := n.doubted[m.ID]; !ok {
+			n.doubted[m.ID] = time.Now()
+		}
+	case result.Verdict == notifiers.Sent:
+		delete(n.doubted, m.ID)
+		if m.Ref.Channel == "" && m.Address != "" && result.Ref.Channel != m.Address {
+			n.direct[m.Address] = result.Ref.Channel
+		}
+	}
+}
+
+// find looks for a message that an earlier attempt of this process perhaps
+// posted, by the delivery's id in its metadata. What it does not find for
+// whatever reason is posted again: twice is better than not at all.
+func (n *Notifier) find(ctx context.Context, api *slack.Client, m notifiers.Message) (notifiers.Ref, bool) {
+	n.mu.Lock()
+	first, doubt := n.doubted[m.ID]
+	conversation := n.direct[m.Address]
+	n.mu.Unlock()
+	if !doubt || m.Edit || m.Ref.TS != "" {
+		return notifiers.Ref{}, false
+	}
+	if conversation == "" && member(m) != "" {
+		opened, _, _, err := api.OpenConversationContext(ctx, &slack.OpenConversationParameters{Users: []string{m.Address}})
+		if err != nil {
+			return notifiers.Ref{}, false
+		}
+		conversation = opened.ID
+	}
+	if conversation == "" {
+		conversation = m.Address
+	}
+	history, err := api.GetConversationHistoryContext(ctx, &slack.GetConversationHistoryParameters{
+		ChannelID: conversation, Limit: 100, IncludeAllMetadata: true,
+		Oldest: fmt.Sprintf("%d.000000", first.Add(-time.Minute).Unix()), // the clocks may differ
+	})
+	if err != nil {
+		return notifiers.Ref{}, false
+	}
+	for _, posted := range history.Messages {
+		if posted.Metadata.EventType == eventType && posted.Metadata.EventPayload["d"] == m.ID && posted.Timestamp != "" {
+			return notifiers.Ref{Channel: conversation, TS: posted.Timestamp}, true
+		}
+	}
+	return notifiers.Ref{}, false
 }
 
 // climb sends the message in ever simpler forms until Slack likes its content.

@@ -371,6 +371,51 @@ func TestReminderRingsWithoutItsPage(t *testing.T) {
 	}
 }
 
+// TestDoubtIsLookedUp: a page whose answer was lost is found by its id and not
+// posted again; where nothing is found it is.
+func TestDoubtIsLookedUp(t *testing.T) {
+	for _, c := range []struct {
+		name, history string
+		posts         int
+	}{
+		{"it arrived", `{"ok":true,"messages":[{"ts":"9.8","metadata":{"event_type":"callchain_page","event_payload":{"d":"another"}}},{"ts":"1.2","metadata":{"event_type":"callchain_page","event_payload":{"d":"d-3f-k7q2-1"}}}]}`, 1},
+		{"it did not", `{"ok":true,"messages":[]}`, 2},
+		{"the history may not be read", `{"ok":false,"error":"missing_scope"}`, 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			posts := 0
+			a := newAPI(t, func(method string, f url.Values, w http.ResponseWriter) {
+				switch method {
+				case "conversations.open":
+					io.WriteString(w, `{"ok":true,"channel":{"id":"D01JANE"}}`)
+				case "conversations.history":
+					if f.Get("channel") != "D01JANE" || f.Get("include_all_metadata") != "1" {
+						t.Errorf("asked for %v", f)
+					}
+					io.WriteString(w, c.history)
+				default:
+					if posts++; posts == 1 {
+						w.WriteHeader(http.StatusBadGateway)
+						return
+					}
+					io.WriteString(w, posted)
+				}
+			})
+			n := a.notifier(t)
+			if got := n.Deliver(t.Context(), page()); got.Verdict != notifiers.Ambiguous {
+				t.Fatal(got.Verdict, got.Err)
+			}
+			got := n.Deliver(t.Context(), page())
+			if got.Verdict != notifiers.Sent || got.Ref.Channel != "D01JANE" {
+				t.Errorf("%v %v %v", got.Verdict, got.Ref, got.Err)
+			}
+			if posts != c.posts {
+				t.Errorf("posted %d times, want %d", posts, c.posts)
+			}
+		})
+	}
+}
+
 func TestProbe(t *testing.T) {
 	for _, c := range []struct {
 		name, answer, want string
