@@ -42,7 +42,7 @@ var house = []folder{
 	{pattern: "notifiers/email/...", may: []string{"notifiers", "config", "internal/acklink"}},
 	{pattern: "notifiers/webhook/...", may: []string{"notifiers", "config"}},
 	{pattern: "notifiers/inbox/...", may: []string{"notifiers", "config", "internal/acklink"}},
-	{pattern: "notifiers/notifiertest/...", may: []string{"notifiers", "config"}},
+	{pattern: "notifiers/notifierstest/...", may: []string{"notifiers", "config"}},
 
 	// Leaves that two floors share: the signed links and Alertmanager's payload.
 	{pattern: "internal/acklink/...", may: []string{"config"}},
@@ -53,9 +53,14 @@ var house = []folder{
 		"internal/acklink", "internal/webhook",
 	}},
 
+	// What "callchain demo" sets up around a daemon that main wires as ever.
+	{pattern: "internal/demo/...", may: []string{
+		"notifiers", "notifiers/inbox", "routing/...", "config", "internal/webhook",
+	}},
+
 	// main wires all of it.
 	{pattern: "cmd/...", may: []string{
-		"internal/server/...", "escalation/...", "notifiers/...", "routing/...", "config",
+		"internal/server/...", "internal/demo/...", "escalation/...", "notifiers/...", "routing/...", "config",
 		"internal/acklink", "internal/webhook", "deploy/...",
 	}},
 	// Examples and dashboards; a package there embeds them.
@@ -82,7 +87,7 @@ var libraries = map[string][]string{
 }
 
 // helpers are the packages that only tests may import.
-var helpers = []string{"internal/testbench/...", "internal/importtest", "escalation/store/storetest/...", "notifiers/notifiertest/..."}
+var helpers = []string{"internal/testbench/...", "internal/importtest", "escalation/store/storetest/...", "notifiers/notifierstest/..."}
 
 // impure is what a pure package must not import. "x/" is everything below x.
 var impure = []string{
