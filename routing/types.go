@@ -65,7 +65,7 @@ type Chain struct {
 	Policy      string
 	Rounds      int           // rounds in all, at least 1
 	RemindEvery time.Duration // within a step; zero: no reminders
-	Steps       []Step        // never empty
+	Steps       []Step        // never empty from the start of a round; later empty: the round is over
 	Skipped     []Skip        // merged steps too
 	Risks       []Risk        // nobody_on_call, single_person, missing_reference
 }
@@ -78,7 +78,7 @@ type Step struct {
 	After     time.Duration // from the start of the round to this step
 	AckWithin time.Duration // own wait and that of the merged steps
 	Notify    string        // role, engineering_manager, director, fallback, team:NAME, person:NAME
-	Whom      string        // on_call, next_on_call, team, lead, manager
+	Whom      string        // on_call, next_on_call, team, lead, manager; director, person
 	Team      string        // "" for a person without a team
 	People    []string      // handles, sorted as the catalog lists them; never empty
 	Reason    string        // why these people
