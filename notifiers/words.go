@@ -74,7 +74,10 @@ func StateWord(m Message) string {
 // Headline is the state and what it is about: "FIRING - parsoid: HighErrorRate".
 func Headline(m Message) string {
 	if m.Kind == Notice && m.Notice != nil {
-		return Clean(m.Notice.Title, 3*maxName)
+		if title := Clean(m.Notice.Title, 3*maxName); title != "" {
+			return title
+		}
+		return "callchain"
 	}
 	word := StateWord(m)
 	switch {
