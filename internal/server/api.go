@@ -1,0 +1,531 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"callchain/config"
+	"callchain/escalation"
+	"callchain/escalation/engine"
+	"callchain/routing"
+	"callchain/routing/catalog"
+)
+
+// endpoint is a handler of the API: what it returns is answered as JSON.
+type endpoint func(r *http.Request, v *view) (any, error)
+
+func (s *Server) api(mux *http.ServeMux) {
+	get := func(pattern string, h endpoint) {
+		mux.Handle("/api/v1/"+pattern, methods{"GET": s.endpoint(read, h)})
+	}
+	mux.Handle("/api/v1/incidents", methods{
+		"GET":  s.endpoint(read, s.listIncidents),
+		"POST": s.endpoint(respond, unbuilt),
+	})
+	get("incidents/{id}", s.showIncident)
+	mux.Handle("/api/v1/incidents/{id}/{action}", methods{"POST": s.endpoint(respond, s.act)})
+	mux.Handle("/api/v1/route", methods{"POST": s.endpoint(read, s.route)})
+	mux.Handle("/api/v1/test-page", methods{"POST": s.endpoint(respond, s.testPage)})
+	get("status", s.status)
+	get("services", s.listServices)
+	get("services/{name}", s.showService)
+	get("teams", s.listTeams)
+	get("oncall", s.onCall)
+	get("risks", unbuilt)
+	get("reports/weekly", unbuilt)
+	get("openapi.json", unbuilt)
+	// Without a pattern of its own "/api" would be redirected to "/api/".
+	for _, rest := range []string{"/api", "/api/"} {
+		mux.HandleFunc(rest, func(w http.ResponseWriter, r *http.Request) {
+			refuse(w, r, http.StatusNotFound, "not_found", "there is nothing at this address")
+		})
+	}
+}
+
+func (s *Server) endpoint(need scope, h endpoint) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		v := s.current()
+		if _, err := v.authorize(r, need); err != nil {
+			s.answer(w, r, err)
+			return
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), 2*storeWithin)
+		defer cancel()
+		out, err := h(r.WithContext(ctx), v)
+		if err != nil {
+			s.answer(w, r, err)
+			return
+		}
+		writeJSON(w, out)
+	}
+}
+
+func unbuilt(*http.Request, *view) (any, error) {
+	return nil, fail(http.StatusNotImplemented, "not_built", "not built yet")
+}
+
+// incident is an incident as the API shows it. All fields are always there;
+// lists are never null.
+type incident struct {
+	ID             string             `json:"id"`
+	State          escalation.State   `json:"state"`
+	Exhausted      bool               `json:"exhausted"`
+	Stale          bool               `json:"stale"`
+	Held           bool               `json:"held"`
+	Subject        string             `json:"subject"`
+	Service        string             `json:"service"`
+	Named          string             `json:"named"`
+	Team           string             `json:"team"`
+	Urgency        config.Urgency     `json:"urgency"`
+	Assessment     catalog.Assessment `json:"assessment"`
+	MissingRoles   []config.Role      `json:"missing_roles"`
+	Risks          []routing.Risk     `json:"risks"`
+	Alerts         []alert            `json:"alerts"`
+	AcknowledgedBy string             `json:"acknowledged_by"`
+	AcknowledgedAt *time.Time         `json:"acknowledged_at"`
+	NextStepAt     *time.Time         `json:"next_step_at"`
+	Timeline       []entry            `json:"timeline"`
+	OpenedAt       time.Time          `json:"opened_at"`
+	ClosedAt       *time.Time         `json:"closed_at"`
+	Round          int                `json:"round"`
+	Step           int                `json:"step"`
+	Paged          []paged            `json:"paged"`
+	AlsoAffected   []string           `json:"also_affected"`
+	MatchedBy      string             `json:"matched_by"`
+	Reason         string             `json:"reason"`
+	Test           bool               `json:"test"`
+	Source         string             `json:"source"`
+	GroupLabels    map[string]string  `json:"group_labels"`
+	Firing         int                `json:"firing"`
+	Truncated      int                `json:"truncated"`
+}
+
+type alert struct {
+	Status       string            `json:"status"`
+	Labels       map[string]string `json:"labels"`
+	Annotations  map[string]string `json:"annotations"`
+	StartsAt     *time.Time        `json:"starts_at"`
+	EndsAt       *time.Time        `json:"ends_at"`
+	Fingerprint  string            `json:"fingerprint"`
+	GeneratorURL string            `json:"generator_url"`
+}
+
+type entry struct {
+	At   time.Time `json:"at"`
+	Text string    `json:"text"`
+	By   string    `json:"by"`
+}
+
+type paged struct {
+	Person string    `json:"person"`
+	As     string    `json:"as"`
+	At     time.Time `json:"at"`
+	Step   int       `json:"step"`
+	Failed string    `json:"failed"`
+}
+
+func show(v *view, inc *escalation.Incident) incident {
+	env := escalation.Env{Router: v.Router, Settings: &v.Config.Escalation}
+	out := incident{
+		ID: inc.ID, State: inc.State, Exhausted: inc.Exhausted, Stale: inc.Stale, Held: inc.Held,
+		Subject: inc.Subject, Service: inc.Service, Named: inc.Named, Team: env.Team(inc),
+		Urgency: inc.Urgency, Assessment: inc.Assessment,
+		MissingRoles: notNil(inc.Missing), Risks: notNil(inc.Risks),
+		Alerts: []alert{}, AcknowledgedBy: inc.AcknowledgedBy(), NextStepAt: when(inc.NextStepAt()),
+		Timeline: []entry{}, OpenedAt: inc.OpenedAt.Time(), ClosedAt: when(inc.ClosedAt),
+		Round: inc.Round, Step: inc.Position, Paged: []paged{}, AlsoAffected: notNil(inc.AlsoAffected),
+		MatchedBy: inc.MatchedBy, Reason: inc.Reason, Test: inc.Kind == escalation.Test,
+		Source: inc.Source, GroupLabels: notNilMap(inc.GroupLabels), Firing: inc.Firing(), Truncated: inc.Truncated,
+	}
+	if inc.Ack != nil && out.AcknowledgedBy != "" {
+		out.AcknowledgedAt = when(inc.Ack.At)
+	}
+	for _, a := range inc.Shown {
+		status := "firing"
+		if a.EndsAt != 0 {
+			status = "resolved"
+		}
+		out.Alerts = append(out.Alerts, alert{
+			Status: status, Labels: notNilMap(a.Labels), Annotations: notNilMap(a.Annotations),
+			StartsAt: when(a.StartsAt), EndsAt: when(a.EndsAt),
+			Fingerprint: fmt.Sprintf("%016x", a.Fingerprint), GeneratorURL: a.Source,
+		})
+	}
+	for _, e := range inc.Timeline {
+		out.Timeline = append(out.Timeline, entry{e.At.Time(), e.Text, e.By})
+	}
+	for _, p := range inc.Paged {
+		out.Paged = append(out.Paged, paged{p.Handle, p.As, p.At.Time(), p.Step, p.Failed})
+	}
+	return out
+}
+
+func when(i escalation.Instant) *time.Time {
+	if i == 0 {
+		return nil
+	}
+	t := i.Time()
+	return &t
+}
+
+func notNil[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}
+
+func notNilMap(m map[string]string) map[string]string {
+	if m == nil {
+		return map[string]string{}
+	}
+	return m
+}
+
+var listStates = map[string]bool{
+	"": true, "open": true, "triggered": true, "acknowledged": true, "snoozed": true, "resolved": true,
+}
+
+// filter reads the query of a list.
+func filter(r *http.Request) (engine.Filter, error) {
+	q := r.URL.Query()
+	f := engine.Filter{State: q.Get("state"), Service: q.Get("service"), Team: q.Get("team"), Cursor: q.Get("cursor")}
+	if !listStates[f.State] {
+		return f, fail(http.StatusBadRequest, "bad_request", "state is one of open, triggered, acknowledged, snoozed, resolved")
+	}
+	if text := q.Get("limit"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 {
+			return f, fail(http.StatusBadRequest, "bad_request", "limit is a number from 1 to 1000")
+		}
+		f.Limit = min(n, 1000)
+	}
+	return f, nil
+}
+
+func (s *Server) incidents(ctx context.Context, f engine.Filter) ([]escalation.Incident, string, error) {
+	list, next, err := s.engine.Incidents(ctx, f)
+	if errors.Is(err, engine.ErrBadCursor) {
+		return nil, "", fail(http.StatusBadRequest, "bad_request", "this cursor was not returned as next before")
+	}
+	if err != nil {
+		return nil, "", unstored(err)
+	}
+	return list, next, nil
+}
+
+func (s *Server) listIncidents(r *http.Request, v *view) (any, error) {
+	f, err := filter(r)
+	if err != nil {
+		return nil, err
+	}
+	// Aliases are names too.
+	if svc := v.Catalog.Service(f.Service); f.Service != "" && svc != nil {
+		f.Service = svc.Name
+	}
+	if t := v.Catalog.Team(f.Team); f.Team != "" && t != nil {
+		f.Team = t.Name
+	}
+	list, next, err := s.incidents(r.Context(), f)
+	if err != nil {
+		return nil, err
+	}
+	out := struct {
+		Incidents []incident `json:"incidents"`
+		Next      string     `json:"next"`
+	}{[]incident{}, next}
+	for i := range list {
+		out.Incidents = append(out.Incidents, show(v, &list[i]))
+	}
+	return out, nil
+}
+
+func (s *Server) showIncident(r *http.Request, v *view) (any, error) {
+	inc, err := s.engine.Incident(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return nil, unstored(err)
+	}
+	return show(v, &inc), nil
+}
+
+// order is the body of an action.
+type order struct {
+	By       string `json:"by"`
+	TakeOver bool   `json:"take_over"`
+	To       string `json:"to"`
+	Person   string `json:"person"`
+}
+
+func readOrder(r *http.Request) (order, error) {
+	var o order
+	body, err := readAll(r)
+	if err != nil {
+		return o, err
+	}
+	if len(strings.TrimSpace(string(body))) == 0 {
+		return o, nil
+	}
+	if err := json.Unmarshal(body, &o); err != nil {
+		return o, fail(http.StatusBadRequest, "bad_request", `the body is not what is wanted; send JSON like {"by": "handle"}`)
+	}
+	return o, nil
+}
+
+func readAll(r *http.Request) ([]byte, error) {
+	body, err := io.ReadAll(r.Body)
+	if _, large := errors.AsType[*http.MaxBytesError](err); large {
+		return nil, fail(http.StatusRequestEntityTooLarge, "too_large", "the body is larger than 1 MiB")
+	}
+	if err != nil {
+		return nil, fail(http.StatusBadRequest, "bad_request", "the body could not be read to its end")
+	}
+	return body, nil
+}
+
+// actor is the person that a request says it acts for.
+func actor(r *http.Request, v *view, handle string) (escalation.Actor, error) {
+	if handle == "" {
+		return escalation.Actor{}, fail(http.StatusUnprocessableEntity, "by_missing", `say who does it: {"by": "handle"} with a handle of the catalog`)
+	}
+	p := v.Catalog.Person(handle)
+	if p == nil {
+		return escalation.Actor{}, fail(http.StatusUnprocessableEntity, "unknown_person",
+			fmt.Sprintf("by: no person of the catalog has the handle %q; use the name under people in the catalog", handle))
+	}
+	via := "api"
+	if strings.HasPrefix(r.UserAgent(), "callchain/") {
+		via = "cli"
+	}
+	return escalation.Actor{Handle: p.Handle, Name: p.Handle, Via: via}, nil
+}
+
+var laterActions = map[string]bool{
+	"unack": true, "snooze": true, "reassign": true, "urgency": true, "note": true, "wrong-owner": true,
+}
+
+func (s *Server) act(r *http.Request, v *view) (any, error) {
+	action := r.PathValue("action")
+	switch {
+	case laterActions[action]:
+		return unbuilt(r, v)
+	case action != "ack" && action != "resolve" && action != "escalate":
+		return nil, fail(http.StatusNotFound, "not_found", "there is no such action; use ack, resolve or escalate")
+	}
+	o, err := readOrder(r)
+	if err != nil {
+		return nil, err
+	}
+	if action == "escalate" && o.To != "" {
+		return nil, fail(http.StatusNotImplemented, "not_built", `escalating to somebody ("to") is not built yet; without it the next step is paged`)
+	}
+	by, err := actor(r, v, o.By)
+	if err != nil {
+		return nil, err
+	}
+	var ev escalation.Event
+	switch action {
+	case "ack":
+		ev = escalation.Acknowledge{By: by, TakeOver: o.TakeOver}
+	case "resolve":
+		ev = escalation.ResolveByHand{By: by}
+	case "escalate":
+		ev = escalation.Escalate{By: by}
+	}
+	// Half a commit helps nobody: a client that hangs up stops nothing.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), storeWithin)
+	defer cancel()
+	inc, answer, err := s.engine.Do(ctx, r.PathValue("id"), ev)
+	if err != nil {
+		return nil, unstored(err)
+	}
+	conflict := func(code, detail string) error { return fail(http.StatusConflict, code, detail) }
+	switch answer.Kind {
+	case escalation.NotInChain:
+		return nil, conflict("not_in_chain", by.Handle+" is not in the chain of "+subjectName(inc)+`; send "take_over": true to take it over anyway`)
+	case escalation.Closed:
+		if action != "resolve" {
+			return nil, conflict("resolved", words(answer, by))
+		}
+	case escalation.Already:
+		if action == "escalate" {
+			return nil, conflict("acknowledged", answer.By.String()+" acknowledged at "+clock(answer.At)+"; nothing was escalated.")
+		}
+	case escalation.MovedOn:
+		return nil, conflict("moved_on", "The incident moved on at the same moment; look at it and try again.")
+	case escalation.NobodyLeft:
+		return nil, conflict("nobody_left", words(answer, by))
+	case escalation.Done, escalation.Unchanged:
+	}
+	return show(v, &inc), nil
+}
+
+func (s *Server) testPage(r *http.Request, v *view) (any, error) {
+	o, err := readOrder(r)
+	if err != nil {
+		return nil, err
+	}
+	if o.Person == "" {
+		return nil, fail(http.StatusUnprocessableEntity, "person_missing", `say who is to be paged: {"person": "handle"}`)
+	}
+	if v.Catalog.Person(o.Person) == nil {
+		return nil, fail(http.StatusUnprocessableEntity, "unknown_person",
+			fmt.Sprintf("person: no person of the catalog has the handle %q; use the name under people in the catalog", o.Person))
+	}
+	if o.By == "" {
+		o.By = o.Person
+	}
+	by, err := actor(r, v, o.By)
+	if err != nil {
+		return nil, err
+	}
+	inc, err := s.engine.TestPage(r.Context(), o.Person, by)
+	if err != nil {
+		return nil, unstored(err)
+	}
+	return show(v, &inc), nil
+}
+
+func (s *Server) status(r *http.Request, v *view) (any, error) {
+	ready := s.engine.Ready(r.Context())
+	out := struct {
+		Version   string    `json:"version"`
+		StartedAt time.Time `json:"started_at"`
+		Now       time.Time `json:"now"`
+		Ready     bool      `json:"ready"`
+		Config    string    `json:"config_file"`
+		Services  int       `json:"services"`
+		Teams     int       `json:"teams"`
+		People    int       `json:"people"`
+		Fallback  string    `json:"fallback_team"`
+		Channels  []string  `json:"channels"`
+	}{
+		s.deps.Version, s.started.UTC(), s.engine.Now().UTC(), ready == nil, v.Config.File,
+		len(v.Catalog.Services()), len(v.Catalog.Teams()), len(v.Catalog.People()), v.Router.Fallback().Name, []string{},
+	}
+	if v.Config.Notifiers.Slack != nil {
+		out.Channels = append(out.Channels, "slack")
+	}
+	if v.Config.Notifiers.Email != nil {
+		out.Channels = append(out.Channels, "email")
+	}
+	return out, nil
+}
+
+type service struct {
+	Name         string                 `json:"name"`
+	State        config.State           `json:"state"`
+	Tier         int                    `json:"tier"`
+	Assessment   catalog.Assessment     `json:"assessment"`
+	MissingRoles []config.Role          `json:"missing_roles"`
+	Owners       map[config.Role]string `json:"owners"`
+	Volunteers   []string               `json:"volunteers"`
+	Policy       string                 `json:"policy"`
+	Runbook      string                 `json:"runbook"`
+	Dashboard    string                 `json:"dashboard"`
+	Place        string                 `json:"place"`
+}
+
+func showService(svc *catalog.Service) service {
+	out := service{
+		Name: svc.Name, State: svc.State, Tier: svc.Tier, Assessment: svc.Assessment, MissingRoles: notNil(svc.MissingRoles),
+		Owners: map[config.Role]string{}, Volunteers: []string{}, Policy: svc.Policy,
+		Runbook: svc.Runbook, Dashboard: svc.Dashboard, Place: svc.Pos.String(),
+	}
+	for role, team := range svc.Owners {
+		out.Owners[role] = team.Name
+	}
+	for _, t := range svc.Volunteers {
+		out.Volunteers = append(out.Volunteers, t.Name)
+	}
+	return out
+}
+
+func (s *Server) listServices(_ *http.Request, v *view) (any, error) {
+	out := struct {
+		Services []service `json:"services"`
+	}{[]service{}}
+	for _, svc := range v.Catalog.Services() {
+		out.Services = append(out.Services, showService(svc))
+	}
+	return out, nil
+}
+
+func (s *Server) showService(r *http.Request, v *view) (any, error) {
+	svc := v.Catalog.Service(r.PathValue("name"))
+	if svc == nil {
+		return nil, fail(http.StatusNotFound, "not_found", "the catalog has no service of this name or alias")
+	}
+	return showService(svc), nil
+}
+
+type team struct {
+	Name     string          `json:"name"`
+	Kind     config.TeamKind `json:"kind"`
+	Members  []string        `json:"members"`
+	Lead     string          `json:"lead"`
+	Manager  string          `json:"manager"`
+	Director string          `json:"director"`
+	OnCall   []string        `json:"on_call"`
+}
+
+func showTeam(t *catalog.Team, now time.Time) team {
+	handle := func(p *catalog.Person) string {
+		if p == nil {
+			return ""
+		}
+		return p.Handle
+	}
+	out := team{Name: t.Name, Kind: t.Kind, Members: []string{}, Lead: handle(t.Lead), Manager: handle(t.Manager), Director: handle(t.Director), OnCall: []string{}}
+	for _, p := range t.Members {
+		out.Members = append(out.Members, p.Handle)
+	}
+	if t.Schedule == nil {
+		out.OnCall = out.Members
+	} else {
+		out.OnCall = notNil(t.Schedule.OnCall(now))
+	}
+	return out
+}
+
+func (s *Server) teams(v *view) []team {
+	list := []team{}
+	for _, t := range v.Catalog.Teams() {
+		list = append(list, showTeam(t, s.engine.Now()))
+	}
+	return list
+}
+
+func (s *Server) listTeams(_ *http.Request, v *view) (any, error) {
+	return map[string][]team{"teams": s.teams(v)}, nil
+}
+
+// onCall tells who is on call, now or at the instant of ?at=.
+func (s *Server) onCall(r *http.Request, v *view) (any, error) {
+	at := s.engine.Now()
+	if text := r.URL.Query().Get("at"); text != "" {
+		t, err := time.Parse(time.RFC3339, text)
+		if err != nil {
+			return nil, fail(http.StatusBadRequest, "bad_request", "at is an instant like 2026-11-20T22:00:00Z")
+		}
+		at = t
+	}
+	type cover struct {
+		Team   string   `json:"team"`
+		People []string `json:"people"`
+	}
+	out := struct {
+		At     time.Time `json:"at"`
+		OnCall []cover   `json:"on_call"`
+	}{at.UTC(), []cover{}}
+	for _, t := range v.Catalog.Teams() {
+		out.OnCall = append(out.OnCall, cover{t.Name, showTeam(t, at).OnCall})
+	}
+	return out, nil
+}
