@@ -1,0 +1,284 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/alecthomas/kingpin/v2"
+)
+
+// incident is what the commands print of the API's object. With --output json
+// the object is printed as it came.
+type incident struct {
+	ID             string     `json:"id"`
+	State          string     `json:"state"`
+	Exhausted      bool       `json:"exhausted"`
+	Subject        string     `json:"subject"`
+	Service        string     `json:"service"`
+	Team           string     `json:"team"`
+	Urgency        string     `json:"urgency"`
+	Assessment     string     `json:"assessment"`
+	MissingRoles   []string   `json:"missing_roles"`
+	Risks          []string   `json:"risks"`
+	AcknowledgedBy string     `json:"acknowledged_by"`
+	NextStepAt     *time.Time `json:"next_step_at"`
+	OpenedAt       time.Time  `json:"opened_at"`
+	ClosedAt       *time.Time `json:"closed_at"`
+	Reason         string     `json:"reason"`
+	Test           bool       `json:"test"`
+	Alerts         []struct {
+		Status      string            `json:"status"`
+		Labels      map[string]string `json:"labels"`
+		Annotations map[string]string `json:"annotations"`
+		StartsAt    *time.Time        `json:"starts_at"`
+	} `json:"alerts"`
+	Paged []struct {
+		Person string    `json:"person"`
+		As     string    `json:"as"`
+		At     time.Time `json:"at"`
+		Failed string    `json:"failed"`
+	} `json:"paged"`
+	Timeline []struct {
+		At   time.Time `json:"at"`
+		Text string    `json:"text"`
+	} `json:"timeline"`
+}
+
+func (inc *incident) alert() string {
+	for _, a := range inc.Alerts {
+		if n := a.Labels["alertname"]; n != "" {
+			return n
+		}
+	}
+	if inc.Test {
+		return "test page"
+	}
+	return "-"
+}
+
+func incidentCommands(app *kingpin.Application, commands map[string]command) {
+	all := app.Command("incidents", "Look at incidents and answer them.")
+
+	list := all.Command("list", "List incidents, newest first.")
+	c, output := clientFlags(list), outputFlag(list, "text", "json")
+	state := list.Flag("state", "Only these: open, triggered, acknowledged, snoozed, resolved, all.").Default("open").Enum("open", "triggered", "acknowledged", "snoozed", "resolved", "all")
+	service := list.Flag("service", "Only those of this service.").String()
+	team := list.Flag("team", "Only those of this team.").String()
+	limit := list.Flag("limit", "At most so many.").Default("100").Int()
+	cursor := list.Flag("cursor", "Go on where a list ended.").String()
+	commands[list.FullCommand()] = func(ctx context.Context, std streams) error {
+		q := url.Values{"limit": {strconv.Itoa(*limit)}}
+		for name, v := range map[string]string{"state": *state, "service": *service, "team": *team, "cursor": *cursor} {
+			if v != "" && v != "all" {
+				q.Set(name, v)
+			}
+		}
+		var raw json.RawMessage
+		if err := c.call(ctx, http.MethodGet, "incidents?"+q.Encode(), nil, &raw); err != nil {
+			return err
+		}
+		if *output == "json" {
+			return printJSON(std.out, raw)
+		}
+		var answer struct {
+			Incidents []incident
+			Next      string
+		}
+		if err := json.Unmarshal(raw, &answer); err != nil {
+			return fmt.Errorf("read the answer: %w", err)
+		}
+		printList(std.out, answer.Incidents)
+		if answer.Next != "" {
+			fmt.Fprintf(std.err, "There are more: --cursor=%s\n", answer.Next)
+		}
+		return nil
+	}
+
+	showCmd := all.Command("show", "Show one incident.")
+	sc, sout := clientFlags(showCmd), outputFlag(showCmd, "text", "json", "md")
+	sid := showCmd.Arg("id", "The incident.").Required().String()
+	commands[showCmd.FullCommand()] = func(ctx context.Context, std streams) error {
+		return sc.incident(ctx, std.out, http.MethodGet, "incidents/"+url.PathEscape(*sid), nil, *sout, printIncident)
+	}
+
+	for name, help := range map[string]string{
+		"ack":      "Acknowledge an incident: the escalation stops, you have it.",
+		"resolve":  "Close an incident by hand, although its alerts may still fire.",
+		"escalate": "Page the next step of the chain now.",
+	} {
+		cmd := all.Command(name, help)
+		c, output, by := clientFlags(cmd), outputFlag(cmd, "text", "json"), byFlag(cmd)
+		over := new(bool)
+		if name == "ack" {
+			over = cmd.Flag("take-over", "Take it over although you are not in its chain.").Bool()
+		}
+		id := cmd.Arg("id", "The incident.").Required().String()
+		commands[cmd.FullCommand()] = func(ctx context.Context, std streams) error {
+			body := map[string]any{"by": *by, "take_over": *over}
+			return c.incident(ctx, std.out, http.MethodPost, "incidents/"+url.PathEscape(*id)+"/"+name, body, *output, printOutcome)
+		}
+	}
+}
+
+func testPageCommand(app *kingpin.Application, commands map[string]command) {
+	cmd := app.Command("test-page", "Page one person, to see that it reaches them.")
+	c, output, by := clientFlags(cmd), outputFlag(cmd, "text", "json"), byFlag(cmd)
+	person := cmd.Arg("person", "The handle of the person in the catalog.").Required().String()
+	commands[cmd.FullCommand()] = func(ctx context.Context, std streams) error {
+		return c.incident(ctx, std.out, http.MethodPost, "test-page", map[string]string{"person": *person, "by": *by}, *output,
+			func(w io.Writer, inc *incident, _ string) {
+				fmt.Fprintf(w, "test page %s is on its way to %s; they finish it by pressing Acknowledge\n", inc.ID, *person)
+			})
+	}
+}
+
+// incident calls what answers with an incident and prints it.
+func (c client) incident(ctx context.Context, w io.Writer, method, path string, body any, output string, print func(io.Writer, *incident, string)) error {
+	var raw json.RawMessage
+	if err := c.call(ctx, method, path, body, &raw); err != nil {
+		return err
+	}
+	if output == "json" {
+		return printJSON(w, raw)
+	}
+	var inc incident
+	if err := json.Unmarshal(raw, &inc); err != nil || inc.ID == "" {
+		return fmt.Errorf("the answer is no incident; check --url")
+	}
+	print(w, &inc, output)
+	return nil
+}
+
+const stamp = "2006-01-02 15:04:05 UTC"
+
+func printList(w io.Writer, list []incident) {
+	if len(list) == 0 {
+		fmt.Fprintln(w, "no incidents")
+		return
+	}
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tw, "ID\tSTATE\tURGENCY\tSUBJECT\tALERT\tSINCE\tWITH")
+	for i := range list {
+		inc := &list[i]
+		with := inc.AcknowledgedBy
+		if with == "" {
+			with = "-"
+		}
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", inc.ID, inc.stateWords(), inc.Urgency,
+			clean(inc.Subject), clean(inc.alert()), inc.OpenedAt.Format(stamp), clean(with))
+	}
+	tw.Flush()
+}
+
+func (inc *incident) stateWords() string {
+	if inc.Exhausted {
+		return inc.State + ", nobody answered"
+	}
+	return inc.State
+}
+
+// printOutcome says what an action came to.
+func printOutcome(w io.Writer, inc *incident, _ string) {
+	switch {
+	case inc.AcknowledgedBy != "":
+		fmt.Fprintf(w, "%s %s: %s, acknowledged by %s\n", inc.ID, clean(inc.Subject), inc.State, clean(inc.AcknowledgedBy))
+	default:
+		fmt.Fprintf(w, "%s %s: %s\n", inc.ID, clean(inc.Subject), inc.stateWords())
+	}
+}
+
+func printIncident(w io.Writer, inc *incident, output string) {
+	facts := [][2]string{
+		{"State", inc.stateWords()}, {"Urgency", inc.Urgency}, {"Subject", inc.Subject + " (" + inc.Assessment + ")"},
+		{"Team", inc.Team}, {"Found by", inc.Reason}, {"Missing roles", strings.Join(inc.MissingRoles, ", ")},
+		{"Risks", strings.Join(inc.Risks, ", ")}, {"Since", inc.OpenedAt.Format(stamp)}, {"Acknowledged", inc.AcknowledgedBy},
+		{"Next step", stampOf(inc.NextStepAt)}, {"Resolved", stampOf(inc.ClosedAt)},
+	}
+	shown := clean
+	if output == "md" {
+		shown = markdown
+		fmt.Fprintf(w, "# %s: %s\n\n", shown(inc.Subject), shown(inc.alert()))
+		fmt.Fprintf(w, "- Incident: %s\n", inc.ID)
+		for _, f := range facts {
+			if f[1] != "" {
+				fmt.Fprintf(w, "- %s: %s\n", f[0], shown(f[1]))
+			}
+		}
+	} else {
+		fmt.Fprintf(w, "%s  %s: %s\n", inc.ID, shown(inc.Subject), shown(inc.alert()))
+		for _, f := range facts {
+			if f[1] != "" {
+				fmt.Fprintf(w, "  %-14s %s\n", f[0], shown(f[1]))
+			}
+		}
+	}
+	heading := func(text string) {
+		if output == "md" {
+			fmt.Fprintf(w, "\n## %s\n\n", text)
+		} else {
+			fmt.Fprintf(w, "\n%s\n", text)
+		}
+	}
+	item := "  "
+	if output == "md" {
+		item = "- "
+	}
+	heading("Alerts")
+	for _, a := range inc.Alerts {
+		var labels []string
+		for name, value := range a.Labels {
+			labels = append(labels, name+"="+value)
+		}
+		slices.Sort(labels)
+		fmt.Fprintf(w, "%s%s since %s: %s\n", item, a.Status, stampOf(a.StartsAt), shown(strings.Join(labels, " ")))
+		if s := a.Annotations["summary"]; s != "" {
+			fmt.Fprintf(w, "%s  %s\n", strings.Repeat(" ", len(item)), shown(s))
+		}
+	}
+	heading("Paged")
+	for _, p := range inc.Paged {
+		failed := ""
+		if p.Failed != "" {
+			failed = ": not reached, " + p.Failed
+		}
+		fmt.Fprintf(w, "%s%s %s as %s%s\n", item, p.At.Format(stamp), shown(p.Person), shown(p.As), shown(failed))
+	}
+	heading("Timeline")
+	for _, e := range inc.Timeline {
+		fmt.Fprintf(w, "%s%s %s\n", item, e.At.Format(stamp), shown(e.Text))
+	}
+}
+
+func stampOf(t *time.Time) string {
+	if t == nil {
+		return ""
+	}
+	return t.UTC().Format(stamp)
+}
+
+// clean keeps what others wrote from moving the cursor of a terminal or the
+// lines of a table.
+func clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 {
+			return ' '
+		}
+		return r
+	}, s)
+}
+
+var markdownEscapes = strings.NewReplacer(
+	`\`, `\\`, "`", "\\`", "*", `\*`, "_", `\_`, "[", `\[`, "]", `\]`, "<", "&lt;", ">", "&gt;", "#", `\#`, "|", `\|`, "!", `\!`, "@", "&#64;",
+)
+
+// markdown keeps what others wrote from being markup.
+func markdown(s string) string { return markdownEscapes.Replace(clean(s)) }

@@ -1,0 +1,120 @@
+// Command callchain stands between Alertmanager and people: see "callchain help".
+//
+// This package reads flags, wires the others together and prints. Whatever is
+// decided is decided elsewhere.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kingpin/v2"
+)
+
+// How a command ends: the exit status.
+const (
+	good    = 0
+	bad     = 1 // the thing checked is bad
+	notDone = 2 // used wrongly, or could not run
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// streams are a command's input and output: results on out, messages on err.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// status is an error that says how to exit; its text, if any, is for people.
+type status struct {
+	code int
+	text string
+}
+
+func (s status) Error() string { return s.text }
+
+// command is what a sub-command does. Any error but a status means: could not run.
+type command func(ctx context.Context, std streams) error
+
+// ended is how kingpin stops after --help or --version.
+type ended int
+
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
+	app := kingpin.New("callchain", "Takes alerts from Alertmanager, finds who owns what they are about, and wakes the right people in the right order.")
+	app.HelpFlag.Short('h')
+	app.UsageWriter(stdout)
+	app.ErrorWriter(stderr)
+	app.Version(versionText())
+	app.Terminate(func(code int) { panic(ended(code)) })
+	defer func() {
+		if p := recover(); p != nil {
+			how, ok := p.(ended)
+			if !ok {
+				panic(p)
+			}
+			code = good
+			if how != 0 {
+				code = notDone
+			}
+		}
+	}()
+
+	commands := map[string]command{}
+	serveCommand(app, commands)
+	demoCommand(app, commands)
+	checkCommand(app, commands)
+	routeCommands(app, commands)
+	incidentCommands(app, commands)
+	testPageCommand(app, commands)
+	versionCommand(app, commands)
+
+	name, err := app.Parse(args)
+	if err != nil {
+		fmt.Fprintf(stderr, "callchain: %v\nSee: callchain %s--help\n", err, subcommand(app, args))
+		return notDone
+	}
+	err = commands[name](ctx, streams{stdin, stdout, stderr})
+	if err == nil {
+		return good
+	}
+	code = notDone
+	if s, ok := errors.AsType[status](err); ok {
+		code = s.code
+	}
+	if err.Error() != "" {
+		fmt.Fprintf(stderr, "callchain: %v\n", err)
+	}
+	return code
+}
+
+// subcommand is the name of the command that was meant, for its help.
+func subcommand(app *kingpin.Application, args []string) string {
+	if len(args) > 0 && app.GetCommand(args[0]) != nil {
+		return args[0] + " "
+	}
+	return ""
+}
+
+// outputFlag adds --output with these formats, the first is the default.
+func outputFlag(c *kingpin.CmdClause, formats ...string) *string {
+	return c.Flag("output", "How to print: "+strings.Join(formats, ", ")+".").Default(formats[0]).Enum(formats...)
+}
+
+func configFlag(c *kingpin.CmdClause) *string {
+	return c.Flag("config.file", "The configuration.").Default("callchain.yml").String()
+}
+
+func expandFlag(c *kingpin.CmdClause) *bool {
+	return c.Flag("config.expand-env", "Replace ${NAME} in secrets and URLs by the environment's values.").Bool()
+}

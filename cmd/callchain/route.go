@@ -1,0 +1,203 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kingpin/v2"
+
+	"callchain/config"
+	"callchain/routing"
+)
+
+func routeCommands(app *kingpin.Application, commands map[string]command) {
+	all := app.Command("route", "Ask where alerts would go. Nothing is sent.")
+
+	test := all.Command("test", "Show what one alert is about, who owns it, and who would be woken when.")
+	file, expand, output := configFlag(test), expandFlag(test), outputFlag(test, "text", "json")
+	at := test.Flag("at", "Ask for another instant, like 2026-11-20T22:00:00Z.").String()
+	labels := test.Arg("label=value", `The alert's labels; or "-" for a webhook's payload on standard input.`).Required().Strings()
+	commands[test.FullCommand()] = func(_ context.Context, std streams) error {
+		now, err := instant(*at)
+		if err != nil {
+			return err
+		}
+		router, err := routerOf(*file, *expand, std.err)
+		if err != nil {
+			return err
+		}
+		alerts, err := alertsOf(*labels, std.in)
+		if err != nil {
+			return err
+		}
+		answers := []routing.Explanation{}
+		for _, a := range alerts {
+			answers = append(answers, explain(router, a, now))
+		}
+		switch {
+		case *output == "json" && len(answers) == 1:
+			return printJSON(std.out, answers[0])
+		case *output == "json":
+			return printJSON(std.out, answers)
+		}
+		for i, e := range answers {
+			if len(answers) > 1 {
+				if i > 0 {
+					fmt.Fprintln(std.out)
+				}
+				fmt.Fprintf(std.out, "--- alert %d of %d\n", i+1, len(answers))
+			}
+			fmt.Fprint(std.out, e.Text())
+		}
+		if len(answers) == 0 {
+			fmt.Fprintln(std.err, "callchain: the payload has no alerts")
+		}
+		return nil
+	}
+
+	back := all.Command("backtest", "Count where recorded alerts would go.")
+	bfile, bexpand, boutput := configFlag(back), expandFlag(back), outputFlag(back, "text", "json")
+	files := back.Arg("file", `Files of webhook payloads, one JSON object a line; "-" is standard input.`).Required().Strings()
+	commands[back.FullCommand()] = func(_ context.Context, std streams) error {
+		router, err := routerOf(*bfile, *bexpand, std.err)
+		if err != nil {
+			return err
+		}
+		count := routing.NewBacktest(router)
+		now := time.Now()
+		for _, name := range *files {
+			if err := replay(count, name, std, now); err != nil {
+				return err
+			}
+		}
+		if *boutput == "json" {
+			return printJSON(std.out, count)
+		}
+		printBacktest(std.out, count)
+		return nil
+	}
+}
+
+func instant(text string) (time.Time, error) {
+	if text == "" {
+		return time.Now(), nil
+	}
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return t, fmt.Errorf("--at %q: want an instant like 2026-11-20T22:00:00Z", text)
+	}
+	return t, nil
+}
+
+// routerOf loads for a command that sends nothing. Warnings are check-config's business.
+func routerOf(file string, expand bool, stderr io.Writer) (*routing.Router, error) {
+	l := load(file, config.Options{ExpandEnv: expand, NoSecrets: true})
+	if errs := l.problems().Errors(); len(errs) > 0 {
+		for _, p := range errs {
+			fmt.Fprintln(stderr, p)
+		}
+		return nil, errors.New("the configuration is refused, see above")
+	}
+	return l.router, nil
+}
+
+func alertsOf(args []string, stdin io.Reader) ([]routing.Alert, error) {
+	if len(args) == 1 && args[0] == "-" {
+		body, err := io.ReadAll(stdin)
+		if err != nil {
+			return nil, fmt.Errorf("read standard input: %w", err)
+		}
+		w, err := routing.Decode(body)
+		if err != nil {
+			return nil, fmt.Errorf("read standard input as a webhook's payload: %w", err)
+		}
+		var alerts []routing.Alert
+		for i := range w.Alerts {
+			alerts = append(alerts, w.Alert(i))
+		}
+		return alerts, nil
+	}
+	labels := map[string]string{}
+	for _, arg := range args {
+		name, value, ok := strings.Cut(arg, "=")
+		if !ok || name == "" {
+			return nil, fmt.Errorf(`%q is no label; write label=value, or "-" alone for a payload on standard input`, arg)
+		}
+		if _, twice := labels[name]; twice {
+			return nil, fmt.Errorf("the label %s is given twice", name)
+		}
+		labels[name] = value
+	}
+	return []routing.Alert{{Labels: labels}}, nil
+}
+
+// maxLine is the longest line of a file of payloads: that of a webhook.
+const maxLine = 64 << 20
+
+func replay(count *routing.Backtest, name string, std streams, now time.Time) error {
+	in := std.in
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return fmt.Errorf("open the payloads: %w", err)
+		}
+		defer f.Close()
+		in = f
+	}
+	lines := bufio.NewScanner(in)
+	lines.Buffer(make([]byte, 0, 64<<10), maxLine)
+	for n := 1; lines.Scan(); n++ {
+		line := bytes.TrimSpace(lines.Bytes())
+		if len(line) == 0 {
+			continue
+		}
+		w, err := routing.Decode(line)
+		if err != nil {
+			return fmt.Errorf("%s:%d: read a webhook's payload: %w", name, n, err)
+		}
+		count.Add(w, now)
+	}
+	if err := lines.Err(); err != nil {
+		return fmt.Errorf("read %s: %w", name, err)
+	}
+	return nil
+}
+
+func printBacktest(w io.Writer, b *routing.Backtest) {
+	fmt.Fprintf(w, "%s: %d to a service, %d to a team without a service, %d unmapped\n",
+		count(b.Alerts, "alert"), b.ToService, b.ToTeam, b.Unmapped)
+	for _, part := range []struct {
+		title  string
+		counts map[string]int
+	}{
+		{"By service", b.ByService}, {"By team", b.ByTeam}, {"By rule", b.ByRule}, {"By urgency", b.ByUrgency}, {"By assessment", b.ByAssessment},
+	} {
+		names := slices.SortedFunc(maps.Keys(part.counts), func(x, y string) int {
+			if d := part.counts[y] - part.counts[x]; d != 0 {
+				return d
+			}
+			return strings.Compare(x, y)
+		})
+		if len(names) == 0 {
+			continue
+		}
+		fmt.Fprintf(w, "\n%s\n", part.title)
+		for _, name := range names {
+			fmt.Fprintf(w, "%6d  %s\n", part.counts[name], clean(name))
+		}
+	}
+}
+
+func explain(router *routing.Router, a routing.Alert, now time.Time) routing.Explanation {
+	res := router.Route(a, now)
+	return routing.Explain(res, router.Chain(res.Target, res.Urgency, now, 0, nil))
+}
