@@ -209,9 +209,6 @@ func (s *Store) try(batch []*request) (results []error, err error) {
 	}
 	if err != nil {
 		if id == 0 || !s.visible(id) {
-			if isFull(err) {
-				s.log.Error("store is full", "err", err)
-			}
 			return results, err
 		}
 		// The page that makes the transaction count was written, but syncing it
