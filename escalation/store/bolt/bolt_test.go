@@ -122,10 +122,10 @@ func TestStrayWakes(t *testing.T) {
 	s := newStore(t)
 	past := time.Now().Add(-time.Minute)
 	commit(t, s, 1, store.Write{ID: "i/a", Data: []byte("a"), Wake: past}, store.Write{ID: "i/b", Data: []byte("b"), Wake: past})
-	change(t, s, store.Key{Partition: 1, ID: "i/a"}, func(v []byte) []byte { v[22] ^= 1; return v }) // the wake-up
+	change(t, s, store.Key{Partition: 1, ID: "i/a"}, func(v []byte) []byte { v[22] ^= 0x20; return v }) // the wake-up
 	rs, _ := s.Load(t.Context(), 1, "i/a")
 	// To the very instant that the damage made up, for which there is no entry.
-	future := store.Instant(store.Millis(past) ^ 1<<40)
+	future := store.Instant(store.Millis(past) ^ 1<<45)
 	commit(t, s, 1, store.Write{ID: "i/a", Expect: rs[0].Version, Data: []byte("healed"), Wake: future})
 
 	entries := func() (n int) {
