@@ -139,6 +139,8 @@ func Cases() []Case {
 	again.Round, again.MayCome2 = 2, true
 	group := To(notifiers.Board, nil, Incident())
 	group.Usergroup = "S0CTT"
+	readOnly := To(notifiers.Board, nil, Incident())
+	readOnly.ReadOnly = true
 	resolvedByHand := resolved
 	resolvedByHand.Firing, resolvedByHand.By, resolvedByHand.ByAt = 2, "ravi", resolved.ResolvedAt
 	resolvedAcked := resolved
@@ -177,6 +179,10 @@ func Cases() []Case {
 		{"thread that rings", reply(notifiers.Message{ID: "d-t2", Kind: notifiers.Thread, Address: "C01TEAM", Incident: exhausted, Now: Opened, Lines: []notifiers.Line{
 			{At: Opened.Add(30 * time.Minute), Text: "nobody answered", Ring: true},
 		}})},
+		{"thread that mentions", reply(notifiers.Message{ID: "d-t3", Kind: notifiers.Thread, Address: "C01TEAM", Incident: acknowledged, Now: Opened, Mention: []string{"U01JANE"}, Lines: []notifiers.Line{
+			{At: Opened.Add(15 * time.Minute), Text: "2 more alerts"},
+		}})},
+		{"board read only", readOnly},
 		{"notice", notifiers.Message{ID: "d-n1", Kind: notifiers.Notice, Address: "#sre", Now: Opened, Notice: &notifiers.Text{
 			Title: "callchain cannot reach Slack", Body: "Slack refuses the bot token (token_revoked).\n\nPages go out by e-mail meanwhile. Install the app again and store its new token.",
 		}}},
@@ -198,7 +204,7 @@ func Hostile(kind notifiers.Kind, s string) notifiers.Message {
 	in.Next = &notifiers.Next{At: Opened, Names: []string{s, s}, As: s}
 	m := To(kind, Jane(), in)
 	m.You.Name, m.You.As, m.You.Why, m.You.AckURL = s, s, s, "https://callchain.example.org/ack/"+s
-	m.Usergroup = s
+	m.Usergroup, m.Mention = s, []string{s, s}
 	m.Lines = []notifiers.Line{{At: Opened, Text: u}, {At: Opened, Text: u, Ring: true}}
 	m.Notice = &notifiers.Text{Title: s, Body: u}
 	if kind == notifiers.Board {

@@ -69,8 +69,11 @@ func minimal(m notifiers.Message) rendered {
 
 func text(m notifiers.Message) mrkdwn {
 	t := escape(notifiers.Sentence(m))
-	if m.Kind == notifiers.Reminder {
+	switch m.Kind {
+	case notifiers.Reminder:
 		t = joined(" ", mention(member(m), ""), t)
+	case notifiers.Thread:
+		t = joined(" ", mentions(m), t)
 	}
 	if t == "" {
 		t = "callchain"
@@ -146,8 +149,18 @@ func timeline(m notifiers.Message) []slack.Block {
 		said = append(said, notifiers.TimelineLine(l))
 	}
 	var b builder
+	b.section(mentions(m))
 	b.plain(said)
 	return b.blocks
+}
+
+// mentions are those whom a line of the timeline concerns.
+func mentions(m notifiers.Message) mrkdwn {
+	var out []mrkdwn
+	for _, member := range m.Mention[:min(len(m.Mention), 20)] {
+		out = append(out, mention(member, ""))
+	}
+	return joined(" ", out...)
 }
 
 // ring tells whether a thread message is worth the whole channel's attention.
@@ -185,7 +198,7 @@ func lines(said []string) mrkdwn {
 // except where the acknowledger is asked whether they still are on it.
 func buttons(m notifiers.Message) (ack, escalate bool) {
 	in := m.Incident
-	if in.Token == "" || len([]rune(in.Token)) > maxValue || m.Kind == notifiers.Told {
+	if m.ReadOnly || in.Token == "" || len([]rune(in.Token)) > maxValue || m.Kind == notifiers.Told {
 		return false, false
 	}
 	switch in.State {
