@@ -589,6 +589,12 @@ func via(in Incident) string {
 		return " from Slack"
 	case Email:
 		return " from the e-mail link"
+	case "api":
+		return " over the API"
+	case "web":
+		return " on the web page"
+	case "cli":
+		return " on the command line"
 	default:
 		return " from " + v
 	}
