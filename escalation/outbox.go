@@ -85,6 +85,18 @@ func (s *stepper) add(d Delivery) {
 	s.Deliveries = append(s.Deliveries, d)
 }
 
+// over tells whether a message that is not there yet need not be sent any more:
+// nobody is asked who need not answer, no board hears first of what has ended.
+func (inc *Incident) over(d *Delivery) bool {
+	switch d.Kind {
+	case PageDelivery, ReminderDelivery:
+		return inc.State != Triggered
+	case BoardDelivery:
+		return inc.State == Resolved
+	}
+	return false
+}
+
 func (s *stepper) delivery(id string) *Delivery { return s.Delivery(id) }
 
 // Delivery finds a delivery by its id; nil if it is not there (any more).
@@ -97,9 +109,13 @@ func (inc *Incident) Delivery(id string) *Delivery {
 	return nil
 }
 
-// refresh marks what shows an older state than the record's: messages to edit
-// and threads with new lines.
+// refresh ends every step. It drops what is not sent yet and need not be any
+// more, and marks what shows an older state than the record's: messages to edit
+// and threads with new lines. What is in flight may arrive; then it is edited.
 func (s *stepper) refresh() {
+	s.Deliveries = slices.DeleteFunc(s.Deliveries, func(d Delivery) bool {
+		return d.Status == Pending && d.Ref == (Ref{}) && s.over(&d)
+	})
 	for i := range s.Deliveries {
 		d := &s.Deliveries[i]
 		if d.Status != Sent {
@@ -357,8 +373,7 @@ func Moot(inc *Incident, id string, attempt int) bool {
 	if d == nil || d.Status != InFlight || d.Attempt != attempt {
 		return true
 	}
-	asks := d.Kind == ReminderDelivery || d.Kind == PageDelivery && d.Ref == (Ref{}) && d.Maybe == 0
-	return asks && inc.State != Triggered
+	return d.Ref == (Ref{}) && inc.over(d)
 }
 
 // Drop takes back an attempt that was not made.

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/common/model"
+
 	"callchain/config"
 	"callchain/routing"
 	"callchain/routing/catalog"
@@ -274,12 +276,15 @@ func (s *stepper) startChain() {
 	s.Run++
 	s.Exhausted, s.ExhaustAt = false, 0
 	s.Round, s.RoundPaged = 1, nil
-	c := s.chain(0, nil)
-	s.enter(c, "")
+	s.enter(s.chain(0, nil), "")
 }
 
 // enter takes the first step of the chain that is left.
 func (s *stepper) enter(c routing.Chain, by string) {
+	if len(c.Steps) == 0 { // a test page to somebody who left the catalog meanwhile
+		s.exhaust()
+		return
+	}
 	step := c.Steps[0]
 	for _, r := range c.Risks {
 		s.risk(r)
@@ -316,6 +321,9 @@ func (s *stepper) enter(c routing.Chain, by string) {
 
 func (s *stepper) armReminder(every time.Duration) {
 	s.RemindAt = 0
+	if s.Assessment == catalog.Decommissioned {
+		return // a stale rule asks once, it does not nag
+	}
 	if at := s.now.plus(every); every > 0 && at < s.Deadline {
 		s.RemindAt = at
 	}
@@ -395,13 +403,16 @@ func (s *stepper) exhaust() {
 	if s.Kind == Test {
 		s.State, s.ClosedAt = Resolved, s.now
 		s.note("nobody pressed Acknowledge: the test is over", "")
-		s.cancel()
 		return
 	}
 	s.Exhausted = true
 	s.risk(routing.RiskExhausted)
 	s.ExhaustAt = s.now.plus(s.exhaustedEvery())
-	e := s.note(fmt.Sprintf("nobody answered: all %d rounds are over; the incident stays open", s.Rounds), "")
+	rounds := "in one round"
+	if s.Rounds > 1 {
+		rounds = fmt.Sprintf("in %d rounds", s.Rounds)
+	}
+	e := s.note("nobody answered "+rounds+": the incident stays open", "")
 	e.Ring = true
 }
 
@@ -418,7 +429,7 @@ func (s *stepper) exhaustedAgain() {
 	s.ExhaustAt = s.now.plus(s.exhaustedEvery())
 	s.Rev++
 	fallback := s.env.Router.Fallback()
-	since := s.at.Sub(s.OpenedAt.Time()).Round(time.Minute)
+	since := model.Duration(s.at.Sub(s.OpenedAt.Time()).Round(time.Minute))
 	if s.Urgency == config.UnbreakNow {
 		c := s.env.Router.Chain(routing.Target{Subject: "unmapped"}, s.Urgency, s.at, 0, nil)
 		step := c.Steps[0]
@@ -570,7 +581,6 @@ func (s *stepper) acknowledge(ev Acknowledge) Answer {
 	if s.heroic(ev.By.Handle, member) {
 		s.risk(routing.RiskHeroics)
 	}
-	s.cancel()
 	if s.Kind == Test {
 		s.State, s.ClosedAt = Resolved, s.now
 		return Answer{Kind: Done}
@@ -653,7 +663,6 @@ func (s *stepper) resolve(by *Actor) {
 		s.note("resolved: all its alerts are over", "")
 	}
 	s.Rev++
-	s.cancel()
 	skip := ""
 	if by != nil {
 		skip = by.Handle
@@ -675,23 +684,6 @@ func (s *stepper) tell(what, except string) {
 			To: d.To, Address: d.Address, Parent: d.ID,
 		})
 	}
-}
-
-// cancel drops what has not been sent and need not be any more. What is in
-// flight may arrive; then it is edited.
-func (s *stepper) cancel() {
-	s.Deliveries = slices.DeleteFunc(s.Deliveries, func(d Delivery) bool {
-		if d.Status != Pending || d.Ref != (Ref{}) {
-			return false
-		}
-		switch d.Kind {
-		case PageDelivery, ReminderDelivery:
-			return d.Maybe == 0 // one that may have arrived is sent again, to be edited
-		case BoardDelivery:
-			return s.State == Resolved && d.Maybe == 0
-		}
-		return false
-	})
 }
 
 // --- boards ---
@@ -821,6 +813,10 @@ func via(v string) string {
 		return " by the link in the mail"
 	case "slack":
 		return " in Slack"
+	case "cli":
+		return " from the command line"
+	case "api":
+		return " over the API"
 	}
-	return " by " + v
+	return " over " + v
 }

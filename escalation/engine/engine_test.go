@@ -1,0 +1,488 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"callchain/config"
+	"callchain/escalation"
+	"callchain/escalation/store"
+	"callchain/escalation/store/mem"
+	"callchain/notifiers"
+	"callchain/routing"
+	"callchain/routing/catalog"
+)
+
+const configuration = `
+external_url: https://callchain.example.org
+catalog_files: [catalog.yml]
+alertmanager: {sources: [{name: main, anonymous: true}]}
+routing: {fallback_team: sre}
+notifiers:
+  slack: {bot_token_file: token, signing_secret_file: secret, channel: "#incidents"}
+  email: {smarthost: "mail.example.org:587", from: callchain@example.org, link_key_file: key}
+`
+
+const catalogue = `
+people:
+  - {name: ana, email: ana@example.org, slack: U01ANA}
+  - {name: ben, email: ben@example.org, slack: U01BEN}
+  - {name: gus, email: gus@example.org, slack: U01GUS}
+teams:
+  - {name: ops, members: [ana], manager: ben, slack_channel: "#ops", email: ops@example.org}
+  - {name: dev, members: [ben], manager: ben}
+  - {name: sre, members: [gus], slack_channel: "#sre", email: sre@example.org}
+services:
+  - name: parsoid
+    state: active
+    runbook: https://runbooks.example.org/parsoid
+    owners: {development: dev, configuration_deployment: ops, incident_response: ops, product_management: dev}
+  - {name: gone, state: decommissioned}
+`
+
+func snapshot(t testing.TB, channels map[string]Channel) *Snapshot {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range map[string]string{"callchain.yml": configuration, "catalog.yml": catalogue} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cfg, ps := config.Load(filepath.Join(dir, "callchain.yml"), config.Options{NoSecrets: true})
+	if err := ps.Err(); err != nil {
+		t.Fatal(err)
+	}
+	files, ps := config.LoadCatalog(cfg.CatalogFiles)
+	if err := ps.Err(); err != nil {
+		t.Fatal(err)
+	}
+	cat, ps := catalog.New(files)
+	if err := ps.Err(); err != nil {
+		t.Fatal(err)
+	}
+	router, ps := routing.New(cfg, cat)
+	if err := ps.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return &Snapshot{Config: cfg, Catalog: cat, Router: router, Channels: channels,
+		Link: func(incident, person string, _ time.Time) string {
+			return "https://callchain.example.org/ack/" + incident + "." + person
+		}}
+}
+
+// fake is a channel that remembers what it delivered, and when.
+type fake struct {
+	mu     sync.Mutex
+	name   string
+	answer func(notifiers.Message) notifiers.Result // nil: delivered
+	takes  time.Duration
+	sent   []delivered
+	probes int
+	broken bool
+}
+
+type delivered struct {
+	notifiers.Message
+	at time.Time
+}
+
+func (f *fake) Deliver(ctx context.Context, msg notifiers.Message) notifiers.Result {
+	if f.takes > 0 {
+		select {
+		case <-time.After(f.takes):
+		case <-ctx.Done():
+			return notifiers.Result{Verdict: notifiers.Ambiguous, Err: ctx.Err()}
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.answer != nil {
+		if res := f.answer(msg); res.Verdict != notifiers.Sent {
+			return res
+		}
+	}
+	f.sent = append(f.sent, delivered{msg, time.Now()})
+	ref := msg.Ref
+	if !msg.Edit {
+		ref = notifiers.Ref{Channel: "C" + msg.Address, TS: fmt.Sprint(len(f.sent))}
+	}
+	return notifiers.Result{Ref: ref}
+}
+
+func (f *fake) Probe(context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.probes++
+	if f.broken {
+		return errors.New("token_revoked")
+	}
+	return nil
+}
+
+func (f *fake) fails(answer func(notifiers.Message) notifiers.Result) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.answer = answer
+}
+
+// pages are the first deliveries of pages: who, in order.
+func (f *fake) pages() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var who []string
+	for _, d := range f.sent {
+		if d.Kind == notifiers.Page && !d.Edit {
+			who = append(who, d.You.Handle)
+		}
+	}
+	return who
+}
+
+func (f *fake) all() []delivered {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.sent)
+}
+
+type bench struct {
+	*Engine
+	slack, email *fake
+	stop         func()
+}
+
+func start(t *testing.T, st store.Store, slack, email *fake) *bench {
+	t.Helper()
+	e := New(Config{Store: st, Registerer: prometheus.NewRegistry(), Logger: slog.New(slog.NewTextHandler(t.Output(), nil))},
+		snapshot(t, map[string]Channel{notifiers.Slack: slack, notifiers.Email: email}))
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = e.Run(ctx) })
+	wg.Go(func() { _ = e.RunProbes(ctx) })
+	b := &bench{Engine: e, slack: slack, email: email, stop: func() { cancel(); wg.Wait() }}
+	t.Cleanup(b.stop)
+	return b
+}
+
+func webhook(name, service, severity string, firing bool, starts time.Time) routing.Webhook {
+	a := routing.WebhookAlert{
+		Firing: firing, StartsAt: starts, Fingerprint: uint64(len(name))<<32 + uint64(name[len(name)-1]),
+		Labels:      map[string]string{"alertname": name, "service": service, "severity": severity},
+		Annotations: map[string]string{"summary": "it is slow"},
+	}
+	if !firing {
+		a.EndsAt = time.Now()
+	}
+	return routing.Webhook{GroupKey: "k", ExternalURL: "http://am.example.org", GroupLabels: map[string]string{"alertname": name}, Alerts: []routing.WebhookAlert{a}}
+}
+
+func only(t *testing.T, e *Engine) escalation.Incident {
+	t.Helper()
+	list, _, err := e.Incidents(t.Context(), Filter{})
+	if err != nil || len(list) != 1 {
+		t.Fatalf("incidents: %d, %v; want one", len(list), err)
+	}
+	return list[0]
+}
+
+func TestPageEscalateAcknowledgeResolve(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, mem.New(), &fake{}, &fake{})
+		began := time.Now()
+		if err := b.Webhook(t.Context(), "main", webhook("Slow", "parsoid", "page", true, began)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if got := b.slack.pages(); !slices.Equal(got, []string{"ana"}) {
+			t.Fatalf("paged over Slack: %v; want ana", got)
+		}
+		first := b.slack.all()[0]
+		for _, d := range b.slack.all() {
+			if d.Kind == notifiers.Page {
+				first = d
+			}
+		}
+		if first.Address != "U01ANA" || first.You.Step != 1 || first.Incident.Runbook != "https://runbooks.example.org/parsoid" || first.Incident.Next == nil {
+			t.Errorf("the page lacks something: %+v", first.Message)
+		}
+		mail := b.email.all()[0]
+		if mail.You.AckURL == "" || mail.Address != "ana@example.org" {
+			t.Errorf("the mail lacks its link or address: %+v", mail.Message)
+		}
+
+		time.Sleep(25*time.Minute - 500*time.Millisecond) // 10m + 15m merged: ana is her whole team
+		if got := b.slack.pages(); !slices.Equal(got, []string{"ana", "ben"}) {
+			t.Fatalf("after 25 minutes: %v; want ana, ben", got)
+		}
+
+		id := only(t, b.Engine).ID
+		inc, answer, err := b.Do(t.Context(), id, escalation.Acknowledge{By: escalation.Actor{Handle: "ben", Via: "slack"}})
+		if err != nil || answer.Kind != escalation.Done || inc.AcknowledgedBy() != "ben" {
+			t.Fatalf("acknowledge: %v %v %v", inc.Summary(), answer, err)
+		}
+		pages := len(b.slack.pages())
+		time.Sleep(3 * time.Hour)
+		if got := b.slack.pages(); len(got) != pages {
+			t.Errorf("paged after the acknowledgement: %v", got[pages:])
+		}
+		last := map[string]notifiers.State{}
+		for _, d := range b.slack.all() {
+			if d.Kind == notifiers.Page {
+				last[d.You.Handle] = d.Incident.State
+			}
+		}
+		if last["ana"] != notifiers.Acknowledged || last["ben"] != notifiers.Acknowledged {
+			t.Errorf("pages show %v; want both acknowledged", last)
+		}
+		if told := b.email.all()[len(b.email.all())-1]; told.Kind != notifiers.Told || told.You.Handle != "ana" {
+			t.Errorf("last mail is %s to %v; want ana to be told", told.Kind, told.You)
+		}
+
+		if err := b.Webhook(t.Context(), "main", webhook("Slow", "parsoid", "page", false, began)); err != nil {
+			t.Fatal(err)
+		}
+		if inc := only(t, b.Engine); inc.State != escalation.Resolved || inc.NextStepAt() != 0 {
+			t.Errorf("after the resolve: %s", inc.Summary())
+		}
+	})
+}
+
+// A process that dies after its commit leaves an intent; another one sends it
+// once the lease is over. Dying is a store that answers nobody any more.
+func TestTakeover(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := mem.New()
+		dying := st.Open()
+		slow := &fake{takes: time.Hour}
+		a := start(t, dying, slow, slow)
+		if err := a.Webhook(t.Context(), "main", webhook("Slow", "parsoid", "page", true, time.Now())); err != nil {
+			t.Fatal(err)
+		}
+		dying.Inject(func(string) (bool, error) { return false, errors.New("it is dead") })
+
+		b := start(t, st.Open(), &fake{}, &fake{})
+		time.Sleep(11 * time.Second)
+		if got := b.slack.pages(); !slices.Equal(got, []string{"ana"}) {
+			t.Errorf("after the lease: %v; want ana paged by the other process", got)
+		}
+		time.Sleep(time.Minute)
+		if got := b.slack.pages(); !slices.Equal(got, []string{"ana"}) {
+			t.Errorf("paged again: %v", got)
+		}
+	})
+}
+
+func TestTwoEnginesShareTheWork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := mem.New()
+		slack, email := &fake{}, &fake{}
+		a, b := start(t, st.Open(), slack, email), start(t, st.Open(), slack, email)
+		w := webhook("Slow", "parsoid", "page", true, time.Now())
+		var wg sync.WaitGroup
+		for _, e := range []*bench{a, b} { // both peers of an Alertmanager pair
+			wg.Go(func() {
+				if err := e.Webhook(t.Context(), "main", w); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		time.Sleep(50*time.Minute - time.Second)
+		if got := slack.pages(); !slices.Equal(got, []string{"ana", "ben"}) {
+			t.Errorf("paged %v; want ana and ben, once each", got)
+		}
+		only(t, a.Engine)
+	})
+}
+
+func TestOnePageASecondPerPerson(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, mem.New(), &fake{}, &fake{})
+		for i := range 5 {
+			if err := b.Webhook(t.Context(), "main", webhook(fmt.Sprint("Slow", i), "parsoid", "page", true, time.Now())); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(20 * time.Second)
+		var last time.Time
+		n := 0
+		for _, d := range b.slack.all() {
+			if d.Kind != notifiers.Page {
+				continue
+			}
+			n++
+			if gap := d.at.Sub(last); gap < 900*time.Millisecond {
+				t.Errorf("two messages to ana within %v", gap)
+			}
+			last = d.at
+		}
+		if n < 5 {
+			t.Errorf("%d pages; want all 5", n)
+		}
+	})
+}
+
+func TestChannelDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slack := &fake{broken: true}
+		slack.answer = func(notifiers.Message) notifiers.Result {
+			return notifiers.Result{Verdict: notifiers.Down, Err: errors.New("token_revoked")}
+		}
+		b := start(t, mem.New(), slack, &fake{})
+		if err := b.Webhook(t.Context(), "main", webhook("Slow", "parsoid", "page", true, time.Now())); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		if got := b.email.pages(); !slices.Equal(got, []string{"ana"}) {
+			t.Fatalf("mailed %v; want ana", got)
+		}
+		told := slices.ContainsFunc(b.email.all(), func(d delivered) bool { return d.Kind == notifiers.Notice && d.Address == "sre@example.org" })
+		if !told {
+			t.Error("the team that looks after callchain was not told")
+		}
+		if up := testutil.ToFloat64(b.metrics.channelUp.WithLabelValues("slack")); up != 0 {
+			t.Errorf("callchain_channel_up is %v", up)
+		}
+		slack.fails(nil)
+		slack.mu.Lock()
+		slack.broken = false
+		slack.mu.Unlock()
+		time.Sleep(25 * time.Second)
+		if got := b.slack.pages(); !slices.Equal(got, []string{"ana"}) {
+			t.Errorf("after recovery paged %v; want what is still due", got)
+		}
+		if up := testutil.ToFloat64(b.metrics.channelUp.WithLabelValues("slack")); up != 1 {
+			t.Errorf("callchain_channel_up is %v", up)
+		}
+	})
+}
+
+// A webhook that could not be stored is not answered, and the retry is the first that counts.
+func TestStoreFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, apply := range []bool{false, true} {
+			st := mem.New()
+			b := start(t, st, &fake{}, &fake{})
+			n := 0
+			st.Inject(func(op string) (bool, error) {
+				if op != "commit" || n > 0 {
+					return false, nil
+				}
+				n++
+				return apply, errors.New("the line was cut")
+			})
+			w := webhook("Slow", "parsoid", "page", true, time.Now())
+			if err := b.Webhook(t.Context(), "main", w); err == nil {
+				t.Fatal("a webhook that may not be stored was answered")
+			}
+			if err := b.Webhook(t.Context(), "main", w); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(15 * time.Second)
+			if got := b.slack.pages(); !slices.Equal(got, []string{"ana"}) {
+				t.Errorf("applied=%v: paged %v; want ana once", apply, got)
+			}
+			b.stop()
+		}
+	})
+}
+
+func TestNoticeIsSaidOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, mem.New(), &fake{}, &fake{})
+		for range 3 {
+			if err := b.Notice(t.Context(), Notice{Key: "k", Title: "bad webhook", Body: "<!channel>", BoardOnly: true}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(10 * time.Second)
+		if n := len(b.slack.all()); n != 1 || len(b.email.all()) != 0 {
+			t.Errorf("%d notices on the board, %d mails; want one and none", n, len(b.email.all()))
+		}
+		if list, _, _ := b.Incidents(t.Context(), Filter{}); len(list) != 0 {
+			t.Error("a notice is listed as an incident")
+		}
+	})
+}
+
+func TestTestPage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, mem.New(), &fake{}, &fake{})
+		inc, err := b.TestPage(t.Context(), "ben", escalation.Actor{Handle: "ana", Via: "cli"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if got := b.slack.pages(); !slices.Equal(got, []string{"ben"}) {
+			t.Fatalf("paged %v", got)
+		}
+		if _, a, err := b.Do(t.Context(), inc.ID, escalation.Acknowledge{By: escalation.Actor{Handle: "ben", Via: "slack"}}); err != nil || a.Kind != escalation.Done {
+			t.Fatal(a, err)
+		}
+		if got := only(t, b.Engine); got.State != escalation.Resolved {
+			t.Errorf("%s; want it over", got.Summary())
+		}
+		if _, err := b.TestPage(t.Context(), "nobody", escalation.Actor{}); !errors.Is(err, ErrUnknownPerson) {
+			t.Errorf("unknown person: %v", err)
+		}
+	})
+}
+
+func TestListsByPage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, mem.New(), &fake{}, &fake{})
+		for i := range 25 {
+			if err := b.Webhook(t.Context(), "main", webhook(fmt.Sprint("Slow", string(rune('a'+i))), "parsoid", "page", true, time.Now())); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Millisecond)
+		}
+		var seen []string
+		cursor := ""
+		for {
+			list, next, err := b.Incidents(t.Context(), Filter{State: "open", Limit: 10, Cursor: cursor})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, inc := range list {
+				if i > 0 && list[i-1].OpenedAt < inc.OpenedAt {
+					t.Error("not newest first")
+				}
+				seen = append(seen, inc.ID)
+			}
+			if cursor = next; cursor == "" {
+				break
+			}
+		}
+		slices.Sort(seen)
+		if len(slices.Compact(seen)) != 25 {
+			t.Errorf("%d incidents over all pages; want 25", len(seen))
+		}
+		if _, _, err := b.Incidents(t.Context(), Filter{Cursor: "x"}); !errors.Is(err, ErrBadCursor) {
+			t.Errorf("bad cursor: %v", err)
+		}
+	})
+}
+
+func TestMetrics(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	newMetrics(reg)
+	problems, err := testutil.GatherAndLint(reg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+}
