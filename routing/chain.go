@@ -50,11 +50,11 @@ type chainInput struct {
 }
 
 func (in chainInput) chain(t Target, u config.Urgency, now time.Time, from int, paged map[string]bool) Chain {
-	p := planner{chainInput: in, urgency: u, now: now}
-	p.wait = u
+	p := planner{chainInput: in, urgency: u, wait: u, now: now}
 	if !u.Pages() {
 		p.wait = config.Page
 	}
+	p.out = Chain{Steps: []Step{}, Skipped: []Skip{}, Risks: []Risk{}}
 	if t.Service != "" {
 		p.service = in.catalog.Service(t.Service)
 		if p.service == nil || p.service.MissingReference {
@@ -62,11 +62,9 @@ func (in chainInput) chain(t Target, u config.Urgency, now time.Time, from int, 
 		}
 	}
 	p.policy = p.choosePolicy(t)
-	p.out = Chain{
-		Policy:      p.policy.Name.V,
-		Rounds:      p.policy.Repeat.V,
-		RemindEvery: p.policy.RemindEvery.For(p.wait),
-	}
+	p.out.Policy = p.policy.Name.V
+	p.out.RemindEvery = p.policy.RemindEvery.For(p.wait)
+	p.out.Rounds = p.policy.Repeat.V
 	if p.out.Rounds < 1 {
 		p.out.Rounds = 2
 	}
@@ -120,7 +118,7 @@ type asked struct {
 	risks              []Risk
 }
 
-func no(reason string) asked { return asked{reason: reason} }
+func no(reason string, risks ...Risk) asked { return asked{reason: reason, risks: risks} }
 
 func (p *planner) risk(r Risk) {
 	if !slices.Contains(p.out.Risks, r) {
@@ -186,14 +184,15 @@ func (p *planner) round(from int, paged map[string]bool) {
 	for i := range p.policy.Steps {
 		c := &p.policy.Steps[i]
 		a := p.resolve(c)
+		if i >= from {
+			p.risks(a.risks)
+		}
 		if len(a.people) == 0 {
 			if i >= from {
 				p.out.Skipped = append(p.out.Skipped, Skip{a.notify, a.reason})
-				p.risks(a.risks)
 			}
 			continue
 		}
-		p.risks(a.risks)
 		add(everybody, a.people)
 		wait := c.AckWithin.For(p.wait)
 		if wait <= 0 {

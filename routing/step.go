@@ -30,6 +30,10 @@ func (p *planner) people(c *config.Step) asked {
 	if whom == "" {
 		whom = onCall
 	}
+	// Whatever the policy says: contingency work is an emergency's.
+	if notify == string(config.ContingencyDevelopment) && p.wait != config.UnbreakNow {
+		return no("contingency_development is woken only for unbreak_now; this is " + string(p.urgency))
+	}
 	if c.Only.V != "" && c.Only.V != p.wait {
 		return no(notify + " is asked only for " + string(c.Only.V) + "; this is " + string(p.urgency))
 	}
@@ -46,15 +50,11 @@ func (p *planner) people(c *config.Step) asked {
 	case notify == "fallback":
 		return p.ask(p.fallback, whom, "the fallback team")
 	}
-	p.risk(RiskMissingReference)
-	return no("callchain knows no step " + notify)
+	return no("callchain knows no step "+notify, RiskMissingReference)
 }
 
 // role finds the people of an owner role.
 func (p *planner) role(r config.Role, whom string) asked {
-	if r == config.ContingencyDevelopment && p.wait != config.UnbreakNow {
-		return no("contingency_development is woken only for unbreak_now; this is " + string(p.urgency))
-	}
 	if p.service == nil {
 		if p.standUsed {
 			return no("no service is known, so the team is asked once in place of every role")
@@ -104,15 +104,14 @@ func (p *planner) named(kind, name, whom string) asked {
 			return a
 		}
 	}
-	p.risk(RiskMissingReference)
-	return no("the catalog has no " + kind + " " + name)
+	return no("the catalog has no "+kind+" "+name, RiskMissingReference)
 }
 
 // above finds the manager or the director of the team that was asked last.
 func (p *planner) above(whom, title string, of func(*catalog.Team) *catalog.Person) asked {
 	t := p.last
 	if t == nil {
-		return no("no role step before it reached a team, so it is nobody's " + title)
+		return no("no role step before it reached a team whose " + title + " could be asked")
 	}
 	who := of(t)
 	if who == nil {
