@@ -270,6 +270,17 @@ func TestMail(t *testing.T) {
 	if !strings.Contains(csp, "sandbox") || !strings.Contains(csp, "default-src 'none'") || strings.Contains(csp, "script") {
 		t.Errorf("policy %q", csp)
 	}
+	for _, subject := range []string{"reminder", "another"} {
+		mail := "Subject: " + subject + "\r\nMessage-ID: <" + subject + "@x>\r\nReferences: <thread@x>\r\n\r\nx\r\n"
+		if err := smtp.SendMail(st.mail.Addr(), nil, "callchain@example.org", []string{"ben@example.org"}, []byte(mail)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	page, _ = st.get("/?show=U02BEN")
+	st.has(page, `<h3 class="head">another</h3>`, "1 earlier in this thread", ">reminder</a>")
+	if n := strings.Count(page, "<article"); n != 1 {
+		t.Errorf("the thread has %d cards", n)
+	}
 	if _, resp := st.get("/mail/7"); resp.StatusCode != http.StatusNotFound {
 		t.Errorf("status %d", resp.StatusCode)
 	}

@@ -57,8 +57,9 @@ type card struct {
 
 type mailView struct {
 	inbox.Mail
-	To   string
-	Body template.HTML
+	To     string
+	Body   template.HTML
+	Before []mailView // of the same thread, newest first
 }
 
 type messageView struct {
@@ -232,18 +233,28 @@ func (p *page) inboxes(v *view) {
 			all[i].At = m.At
 			continue
 		}
-		key := m.ChannelName
-		labels[key] = m.ChannelName
+		key, label := m.ChannelName, m.ChannelName
 		if m.User != "" {
-			key = m.User
-			labels[key] = n(m.User)
+			key, label = m.User, n(m.User)
 		}
+		labels[key] = label
 		at[m.Ref] = len(all)
 		all = append(all, keyed{card{ID: "m-" + m.Channel + "-" + m.TS, At: m.At, Message: &one}, []string{key}})
 		counts[key]++
 	}
 	mails := p.cfg.Mail.Mails()
+	threads := map[string]int{}
 	for _, m := range mails {
+		one := mailView{Mail: m, To: strings.Join(m.To, ", "), Body: plain(m.Text)}
+		thread := root(m) + " " + one.To
+		if i, ok := threads[thread]; ok {
+			// The newest mail of a thread stands for it.
+			one.Before = append([]mailView{*all[i].Mail}, all[i].Mail.Before...)
+			one.Before[0].Before = nil
+			all[i].At, all[i].Mail = m.At, &one
+			continue
+		}
+		threads[thread] = len(all)
 		keys := []string{"mail"}
 		for _, to := range m.To {
 			key := byEmail[strings.ToLower(to)]
@@ -256,8 +267,7 @@ func (p *page) inboxes(v *view) {
 		}
 		counts["mail"]++
 		all = append(all, keyed{card{
-			ID: fmt.Sprintf("e-%d", m.ID), At: m.At,
-			Mail: &mailView{Mail: m, To: strings.Join(m.To, ", "), Body: plain(m.Text)},
+			ID: fmt.Sprintf("e-%d", m.ID), At: m.At, Mail: &one,
 		}, keys})
 	}
 
@@ -269,7 +279,7 @@ func (p *page) inboxes(v *view) {
 		v.Filters = append(v.Filters, filter{Key: key, Label: labels[key], About: about[key], Count: counts[key], On: v.Show == key})
 	}
 	if len(mails) > 0 {
-		v.Filters = append(v.Filters, filter{Key: "mail", Label: "All mail", Count: len(mails), On: v.Show == "mail"})
+		v.Filters = append(v.Filters, filter{Key: "mail", Label: "All mail", Count: counts["mail"], On: v.Show == "mail"})
 	}
 	all = slices.DeleteFunc(all, func(k keyed) bool { return v.Show != "" && !slices.Contains(k.keys, v.Show) })
 	// Newest first; a thread is as new as its last reply.
@@ -319,6 +329,17 @@ func (p *page) message(m inbox.Message, n names) messageView {
 		one.Before = append(one.Before, editView{e.At, mrkdwn(text, n)})
 	}
 	return one
+}
+
+// root is the Message-ID that the mails of one thread have in common.
+func root(m inbox.Mail) string {
+	if refs := strings.Fields(m.Header.Get("References")); len(refs) > 0 {
+		return refs[0]
+	}
+	if m.MessageID != "" {
+		return m.MessageID
+	}
+	return fmt.Sprint(m.ID)
 }
 
 func initials(name string) string {

@@ -16,7 +16,7 @@
       const at = new Date(el.dateTime);
       if (isNaN(at)) continue;
       const format = el.dataset.format;
-      const clock = (opts) => at.toLocaleTimeString([], opts);
+      const clock = (opts) => at.toLocaleTimeString([], { ...opts, hourCycle: "h23" });
       const utc = at.toISOString().slice(11, 19) + " UTC";
       el.title = at.toISOString().slice(0, 10) + " " + utc;
       if (format === "{time_secs}") el.textContent = clock({ hour: "2-digit", minute: "2-digit", second: "2-digit" });
