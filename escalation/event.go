@@ -27,6 +27,10 @@ type Seen struct {
 // Tick says that time has passed: it does what is due.
 type Tick struct{}
 
+// Abandoned says that whoever was sending is gone: every attempt that was under
+// way is to be made again at once, without waiting for its lease to run out.
+type Abandoned struct{}
+
 // Acknowledge is somebody's answer. TakeOver: they know that they are not in the chain.
 type Acknowledge struct {
 	By       Actor
@@ -74,6 +78,7 @@ const (
 
 func (Observe) event()       {}
 func (Tick) event()          {}
+func (Abandoned) event()     {}
 func (Acknowledge) event()   {}
 func (Escalate) event()      {}
 func (ResolveByHand) event() {}

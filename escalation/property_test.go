@@ -28,9 +28,11 @@ func anything(t *rapid.T, inc Incident, now time.Time) Event {
 	who := func() Actor {
 		return Actor{Handle: rapid.SampledFrom([]string{"ana", "ben", "chen", "vic", "slack:U9", ""}).Draw(t, "who"), Via: "slack"}
 	}
-	switch rapid.IntRange(0, 6).Draw(t, "event") {
+	switch rapid.IntRange(0, 7).Draw(t, "event") {
 	case 0:
 		return Tick{}
+	case 7:
+		return Abandoned{}
 	case 1:
 		return Acknowledge{By: who(), TakeOver: rapid.Bool().Draw(t, "take over"), Stranger: rapid.Bool().Draw(t, "stranger")}
 	case 2:

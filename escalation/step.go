@@ -35,6 +35,8 @@ func Step(inc Incident, ev Event, now time.Time, env Env) (Incident, Answer) {
 		answer = s.observe(ev)
 	case Tick:
 		answer = s.tick()
+	case Abandoned:
+		answer = s.takeBack(func(*Delivery) bool { return true })
 	case Acknowledge:
 		answer = s.acknowledge(ev)
 	case Escalate:
@@ -306,15 +308,18 @@ func (s *stepper) enter(c routing.Chain, by string) {
 		paged = append(paged, h)
 		s.page(h, step)
 	}
-	what := "paged " + strings.Join(paged, ", ")
+	var what []string
+	if len(paged) > 0 {
+		what = append(what, "paged "+strings.Join(paged, ", "))
+	}
 	if len(reminded) > 0 {
-		what += "; reminded " + strings.Join(reminded, ", ")
+		what = append(what, "reminded "+strings.Join(reminded, ", "))
 	}
 	where := fmt.Sprintf("step %d of %d", s.Position, s.Positions)
 	if s.Round > 1 {
 		where += fmt.Sprintf(" (round %d of %d)", s.Round, s.Rounds)
 	}
-	s.note(fmt.Sprintf("%s: %s (%s)", where, what, step.Reason), by)
+	s.note(fmt.Sprintf("%s: %s (%s)", where, strings.Join(what, "; "), step.Reason), by)
 	s.Rev++
 	s.skipUnreachable()
 }
@@ -499,16 +504,7 @@ func (s *stepper) unreached(handle, why string) {
 // --- time ---
 
 func (s *stepper) tick() Answer {
-	changed := false
-	for i := range s.Deliveries {
-		d := &s.Deliveries[i]
-		if d.Status == InFlight && d.Until.due(s.now) {
-			// Whoever was sending it is gone: perhaps it arrived, perhaps not.
-			d.Status, d.At, d.Slot, d.Until = Pending, s.now, false, 0
-			d.Maybe++
-			changed = true
-		}
-	}
+	changed := s.takeBack(func(d *Delivery) bool { return d.Until.due(s.now) }).Kind == Done
 	if s.Open() && s.ReviewAt.due(s.now) {
 		s.review()
 		changed = true
@@ -531,6 +527,20 @@ func (s *stepper) tick() Answer {
 		return Answer{Kind: Done}
 	}
 	return Answer{Kind: Unchanged}
+}
+
+// takeBack makes attempts pending again whose sender is gone: perhaps they
+// arrived, perhaps not.
+func (s *stepper) takeBack(gone func(*Delivery) bool) Answer {
+	answer := Answer{Kind: Unchanged}
+	for i := range s.Deliveries {
+		if d := &s.Deliveries[i]; d.Status == InFlight && gone(d) {
+			d.Status, d.At, d.Slot, d.Until = Pending, s.now, false, 0
+			d.Maybe++
+			answer.Kind = Done
+		}
+	}
+	return answer
 }
 
 // review looks again at alerts whose urgency was lowered for a time of the day.

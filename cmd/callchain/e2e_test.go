@@ -57,7 +57,7 @@ func install(t *testing.T, policy string) *installation {
 				{ID: "U01BEN", Name: "ben", Email: "ben@example.org"},
 				{ID: "U01GUS", Name: "gus", Email: "gus@example.org"},
 			},
-			Channels: []testbench.SlackChannel{{Name: "ops"}, {Name: "sre"}, {Name: "incidents"}},
+			Channels: []testbench.SlackChannel{{ID: "C01OPS", Name: "ops"}, {ID: "C01SRE", Name: "sre"}, {ID: "C01INC", Name: "incidents"}},
 		}),
 	}
 	write := func(name, text string) {

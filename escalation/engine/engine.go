@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -300,6 +301,11 @@ func recordID(parts ...string) string {
 // Run claims what is due and sees it through, until ctx is done; then it waits
 // for the attempts that are under way and records them.
 func (e *Engine) Run(ctx context.Context) error {
+	if x, ok := e.store.(exclusive); ok && x.Exclusive() {
+		if err := e.takeBack(ctx); err != nil && ctx.Err() == nil {
+			e.log.Error("attempts of the process before could not be taken up; their leases run out instead", "err", err)
+		}
+	}
 	for ctx.Err() == nil {
 		due, err := e.store.Claim(ctx, 256, escalation.Lease(notifiers.Slack))
 		if err != nil {
@@ -328,6 +334,28 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	e.work.Wait()
 	return nil
+}
+
+// exclusive is a store that one process has for itself: attempts that it finds
+// under way when it starts are those of a process that is gone.
+type exclusive interface{ Exclusive() bool }
+
+// takeBack makes the attempts of the process before again.
+func (e *Engine) takeBack(ctx context.Context) error {
+	var ids []string
+	err := e.store.Scan(ctx, "i/", func(rec store.Record) bool {
+		l, err := decodeIncident(rec)
+		if err == nil && slices.ContainsFunc(l.Deliveries, func(d escalation.Delivery) bool { return d.Status == escalation.InFlight }) {
+			ids = append(ids, l.ID)
+		}
+		return true
+	})
+	for _, id := range ids {
+		if _, _, err := e.apply(ctx, id, escalation.Abandoned{}, nil); err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+	}
+	return err
 }
 
 func (e *Engine) sleep(ctx context.Context, d time.Duration) {

@@ -22,6 +22,10 @@ var _ store.Store = (*Store)(nil)
 // writer may grow the file and reuse pages.
 const scanChunk = 256
 
+// Exclusive tells that no other process uses the store: the file is locked. What
+// a process before was doing when it ended, nobody is doing any more.
+func (s *Store) Exclusive() bool { return true }
+
 // Installation is the random name that the file got when it was made.
 func (s *Store) Installation() string { return s.installation }
 
