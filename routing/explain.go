@@ -171,9 +171,8 @@ func (e Explanation) Text() string {
 			if s.Team != "" {
 				whom += " of " + s.Team
 			}
-			fmt.Fprintf(&b, "  %d. %-13s %s\n", s.Position, when, visible(whom))
-			fmt.Fprintf(&b, "     %-13s %s\n", visible(s.Notify), visible(s.Reason))
-			fmt.Fprintf(&b, "     %-13s %s to answer\n", "", shortTime(s.AckWithinSeconds))
+			fmt.Fprintf(&b, "  %d. %s: %s; %s to answer\n", s.Position, when, visible(whom), shortTime(s.AckWithinSeconds))
+			fmt.Fprintf(&b, "     %s: %s\n", visible(s.Notify), visible(s.Reason))
 		}
 	}
 	if len(e.Skipped) > 0 {

@@ -1,0 +1,188 @@
+package routing
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"callchain/config"
+)
+
+// golden holds got against a file of testdata.
+func golden(t *testing.T, file string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", file)
+	if *update {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("%s: (-want +got)\n%s", path, diff)
+	}
+}
+
+func readFile(t testing.TB, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+func recordedRouter(t testing.TB) *Router {
+	t.Helper()
+	r, ps := New(loadConfig(t, readFile(t, "testdata/backtest-config.yml")), loadCatalog(t, readFile(t, "testdata/backtest-catalog.yml")))
+	if len(ps) > 0 {
+		t.Fatal(ps)
+	}
+	return r
+}
+
+func TestBacktestRecorded(t *testing.T) {
+	b := NewBacktest(recordedRouter(t))
+	var routes bytes.Buffer
+	// Twice: what was counted is not counted again.
+	for range 2 {
+		for _, line := range recordedLines(t) {
+			w, err := Decode(line)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, res := range b.Add(w, time.Time{}) {
+				routes.WriteString(strings.Join([]string{res.Subject, string(res.Assessment), string(res.Urgency), res.MatchedBy, res.Policy,
+					strings.Join(res.AlsoAffected, ","), joinRisks(res.Risks)}, "\t") + "\n")
+			}
+		}
+	}
+	if b.Alerts != 342 {
+		t.Errorf("%d alerts counted, the recordings hold 342", b.Alerts)
+	}
+	if sum := b.ToService + b.ToTeam + b.Unmapped; sum != b.Alerts {
+		t.Errorf("the parts sum to %d, not to %d", sum, b.Alerts)
+	}
+	for name, part := range map[string]struct {
+		by  map[string]int
+		sum int
+	}{
+		"by_service": {b.ByService, b.ToService}, "by_team": {b.ByTeam, b.ToTeam},
+		"by_urgency": {b.ByUrgency, b.Alerts}, "by_assessment": {b.ByAssessment, b.Alerts},
+	} {
+		sum := 0
+		for _, n := range part.by {
+			sum += n
+		}
+		if sum != part.sum {
+			t.Errorf("%s sums to %d, not to %d", name, sum, part.sum)
+		}
+	}
+	out, err := json.MarshalIndent(b, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "backtest.json", append(out, '\n'))
+	golden(t, "backtest-routes.tsv", routes.Bytes())
+}
+
+func joinRisks(risks []Risk) string {
+	var words []string
+	for _, r := range risks {
+		words = append(words, string(r))
+	}
+	return strings.Join(words, ",")
+}
+
+// Resolved and repeated alerts of real Alertmanagers are the alerts they were.
+func TestBacktestCountsAnAlertOnce(t *testing.T) {
+	b := NewBacktest(recordedRouter(t))
+	for _, name := range []string{"am-0.34.0-group-3firing-0resolved.json", "am-0.34.0-group-2firing-1resolved.json", "am-0.34.0-group-0firing-3resolved.json"} {
+		w, err := Decode([]byte(readFile(t, filepath.Join(recorded, "payloads", name))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.Add(w, time.Time{})
+	}
+	if b.Alerts != 4 {
+		t.Errorf("%d alerts, want 4 (db1 to db4)", b.Alerts)
+	}
+}
+
+func TestBacktestEmpty(t *testing.T) {
+	out, err := json.Marshal(NewBacktest(recordedRouter(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `{"alerts":0,"to_service":0,"to_team":0,"unmapped":0,"by_service":{},"by_team":{},"by_rule":{},` +
+		`"by_urgency":{"notify":0,"page":0,"record":0,"unbreak_now":0},"by_assessment":{"decommissioned":0,"owned":0,"partial":0,"unknown":0,"unowned":0}}`
+	if string(out) != want {
+		t.Errorf("got  %s\nwant %s", out, want)
+	}
+}
+
+// explained are answers that between them show every part of the text.
+func explained() map[string]Explanation {
+	page := Resolution{
+		Target: Target{Subject: "service:paws", Service: "paws", Named: "openstak"}, AlsoAffected: []string{"toolforge"},
+		State: config.Maintenance, Assessment: "partial", MissingRoles: []config.Role{config.ContingencyDevelopment},
+		Urgency: config.Page, Confidential: true, MatchedBy: "rule:lists", Reason: "Rule lists says that it is service paws.",
+		Risks: []Risk{RiskPartial}, Trace: []string{`rule lists: matched and gives "paws": service paws`, "evil \x1b[31m\nlabel \u202e"},
+	}
+	chain := Chain{
+		Policy: "default", Rounds: 2, RemindEvery: 5 * time.Minute,
+		Steps: []Step{
+			{Position: 1, AckWithin: 10 * time.Minute, Notify: "incident_response", Team: "wmcs", People: []string{"ben"}, Reason: "on call for wmcs, which responds to incidents of paws"},
+			{Position: 2, After: 10 * time.Minute, AckWithin: 90 * time.Minute, Notify: "person:amira", People: []string{"amira", "chen"}, Reason: "named by the policy"},
+		},
+		Skipped: []Skip{{Notify: "development", Reason: "development does not apply in state maintenance"}},
+		Risks:   []Risk{RiskSinglePerson, RiskPartial},
+	}
+	notify := page
+	notify.Target, notify.State, notify.AlsoAffected = Target{Subject: "team:wmcs", Team: "wmcs"}, "", nil
+	notify.Assessment, notify.Urgency, notify.ReviewAt = "unknown", config.Notify, time.Date(2026, 11, 20, 9, 0, 0, 0, time.UTC)
+	notify.Confidential, notify.MissingRoles, notify.Trace = false, []config.Role{}, nil
+	return map[string]Explanation{
+		"page":   Explain(page, chain),
+		"notify": Explain(notify, chain),
+		"bare":   Explain(Resolution{Target: Target{Subject: "unmapped"}, Assessment: "unknown", Urgency: config.Record, MatchedBy: "fallback"}, Chain{}),
+	}
+}
+
+func TestExplanation(t *testing.T) {
+	for name, e := range explained() {
+		t.Run(name, func(t *testing.T) {
+			out, err := json.MarshalIndent(e, "", "  ")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if bytes.Contains(out, []byte("null")) {
+				t.Errorf("null in %s", out)
+			}
+			text := e.Text()
+			if strings.ContainsAny(text, "\x1b\u202e") {
+				t.Errorf("the text can steer a terminal: %q", text)
+			}
+			golden(t, "explain-"+name+".txt", []byte(text+"\n-- JSON --\n"+string(out)+"\n"))
+		})
+	}
+}
+
+// Every kind of risk has words for people.
+func TestRiskWords(t *testing.T) {
+	for _, k := range []Risk{RiskUnowned, RiskPartial, RiskUnknownService, RiskUnmapped, RiskDecommissioned, RiskNobodyOnCall, RiskSinglePerson,
+		RiskExhausted, RiskUnreachable, RiskAmbiguousMatch, RiskMissingReference, RiskWrongOwner, RiskHeroics} {
+		if riskWords[k] == "" {
+			t.Errorf("no words for %s", k)
+		}
+	}
+}
