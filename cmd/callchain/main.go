@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -79,7 +80,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	testPageCommand(app, commands)
 	versionCommand(app, commands)
 
-	name, err := app.Parse(args)
+	name, err := app.Parse(nameStdin(args))
 	if err != nil {
 		fmt.Fprintf(stderr, "callchain: %v\nSee: callchain %s--help\n", err, subcommand(app, args))
 		return notDone
@@ -96,6 +97,20 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		fmt.Fprintf(stderr, "callchain: %v\n", err)
 	}
 	return code
+}
+
+// fromStdin is what the argument "-" becomes: kingpin would take it for a flag
+// without a letter. No argument of a process can hold a zero byte.
+const fromStdin = "\x00-"
+
+func nameStdin(args []string) []string {
+	out := slices.Clone(args)
+	for i, arg := range out {
+		if arg == "-" {
+			out[i] = fromStdin
+		}
+	}
+	return out
 }
 
 // subcommand is the name of the command that was meant, for its help.

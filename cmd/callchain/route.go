@@ -111,7 +111,7 @@ func routerOf(file string, expand bool, stderr io.Writer) (*routing.Router, erro
 }
 
 func alertsOf(args []string, stdin io.Reader) ([]routing.Alert, error) {
-	if len(args) == 1 && args[0] == "-" {
+	if len(args) == 1 && args[0] == fromStdin {
 		body, err := io.ReadAll(stdin)
 		if err != nil {
 			return nil, fmt.Errorf("read standard input: %w", err)
@@ -145,7 +145,9 @@ const maxLine = 64 << 20
 
 func replay(count *routing.Backtest, name string, std streams, now time.Time) error {
 	in := std.in
-	if name != "-" {
+	if name == fromStdin {
+		name = "standard input"
+	} else {
 		f, err := os.Open(name)
 		if err != nil {
 			return fmt.Errorf("open the payloads: %w", err)

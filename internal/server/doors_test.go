@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
@@ -109,6 +110,31 @@ func TestSlackPress(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A Slack that does not answer must not use up the time to store the press.
+func TestSlackHangs(t *testing.T) {
+	b := newBench(t)
+	synctest.Test(t, func(t *testing.T) {
+		b.deps.Slack = func() Slack { return hangingSlack{} }
+		start := time.Now()
+		w := b.signed("/slack/interactions", press("U09AWAY", "T1", "ack", "v1|0c-k7f3k|1|1|1"))
+		if took := time.Since(start); w.Code != 200 || b.engine.asked != 1 || took > slackWithin {
+			t.Errorf("%d after %s, store asked %d times", w.Code, took, b.engine.asked)
+		}
+	})
+}
+
+type hangingSlack struct{}
+
+func (hangingSlack) Respond(ctx context.Context, _, _, _ string) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func (hangingSlack) User(ctx context.Context, _ string) (slack.User, error) {
+	<-ctx.Done()
+	return slack.User{}, ctx.Err()
 }
 
 func TestSlackUnsigned(t *testing.T) {

@@ -41,6 +41,7 @@ const (
 const (
 	storeWithin = 5 * time.Second
 	slackWithin = 2500 * time.Millisecond // Slack shows an error after three seconds
+	askWithin   = time.Second             // of it, for asking Slack who pressed
 	afterwards  = 5 * time.Second         // for what follows an answer
 )
 

@@ -126,7 +126,9 @@ func (s *Server) presser(ctx context.Context, app Slack, press slack.Interaction
 		}
 	}
 	who = escalation.Actor{Handle: "slack:" + u.ID, Name: u.Name, Via: "slack"}
-	told, err := app.User(ctx, u.ID)
+	asking, cancel := context.WithTimeout(ctx, askWithin)
+	defer cancel()
+	told, err := app.User(asking, u.ID)
 	if err != nil {
 		s.log.Warn("presser not looked up", "err", err)
 		return who, true, ""
