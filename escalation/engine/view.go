@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -58,7 +59,11 @@ func (e *Engine) message(snap *Snapshot, inc *escalation.Incident, d escalation.
 				}
 			}
 		}
-	case escalation.BoardDelivery, escalation.NoticeDelivery:
+	case escalation.BoardDelivery:
+		if t := snap.Catalog.Team(d.To); t != nil && !d.ReadOnly && inc.Urgency.Pages() {
+			msg.Usergroup = t.SlackUsergroup
+		}
+	case escalation.NoticeDelivery:
 	}
 	return msg
 }
@@ -96,8 +101,11 @@ func as(inc *escalation.Incident, notify string) string {
 	case strings.HasPrefix(notify, "person:"), notify == "director", notify == "":
 		return strings.TrimPrefix(notify, "person:")
 	}
-	return notify + " owner of " + displayName(inc)
+	return words(config.Role(notify)) + " owner of " + displayName(inc)
 }
+
+// words is a role as people say it.
+func words(r config.Role) string { return strings.ReplaceAll(string(r), "_", " ") }
 
 // displayName is what people call the subject.
 func displayName(inc *escalation.Incident) string {
@@ -137,7 +145,7 @@ func view(snap *Snapshot, inc *escalation.Incident, now time.Time) notifiers.Inc
 		Token:        escalation.ButtonToken(inc.ID, inc.Place()),
 	}
 	if svc != nil {
-		v.CatalogPlace = fmt.Sprintf("%s:%d", svc.Pos.File, svc.Pos.Line)
+		v.CatalogPlace = place(snap, svc.Pos)
 		v.Lifecycle = svc.State
 		v.Assessment = string(svc.Assessment)
 		if t := svc.Owners[config.ConfigurationDeployment]; t != nil {
@@ -163,6 +171,15 @@ func view(snap *Snapshot, inc *escalation.Incident, now time.Time) notifiers.Inc
 	return v
 }
 
+// place is where an entry of the catalog stands, seen from the folder of the configuration.
+func place(snap *Snapshot, pos config.Pos) string {
+	file := pos.File
+	if rel, err := filepath.Rel(filepath.Dir(snap.Config.File), file); err == nil && !strings.HasPrefix(rel, "..") {
+		file = rel
+	}
+	return fmt.Sprintf("%s:%d", file, pos.Line)
+}
+
 // missing says in plain words what does not hold in the subject's ownership.
 func missing(inc *escalation.Incident, svc *catalog.Service) []string {
 	name := displayName(inc)
@@ -177,7 +194,7 @@ func missing(inc *escalation.Incident, svc *catalog.Service) []string {
 	}
 	var roles []string
 	for _, r := range svc.MissingRoles {
-		roles = append(roles, strings.ReplaceAll(string(r), "_", " "))
+		roles = append(roles, words(r))
 	}
 	list := strings.Join(roles, ", ")
 	switch svc.Assessment {
@@ -339,6 +356,14 @@ func next(snap *Snapshot, inc *escalation.Incident, now time.Time) *notifiers.Ne
 		n.Last = true
 		return n
 	}
-	n.Names, n.As = c.Steps[0].People, as(inc, c.Steps[0].Notify)
+	n.As = as(inc, c.Steps[0].Notify)
+	for _, h := range c.Steps[0].People {
+		if n.Again || !paged[h] { // who was paged in this round is only reminded
+			n.Names = append(n.Names, h)
+		}
+	}
+	if len(n.Names) == 0 {
+		n.Names = c.Steps[0].People
+	}
 	return n
 }
