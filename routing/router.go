@@ -196,7 +196,7 @@ func (r *Router) compileServices(ps *config.Problems) {
 	var all []entry
 	for _, s := range r.catalog.Services() {
 		if s.Policy != "" && r.policies[s.Policy] == nil {
-			ps.Warnf(s.Pos, "services.policy: service %s names policy %q, which does not exist, so default is used; add it to escalation.policies or correct the name", s.Name, s.Policy)
+			ps.Warnf(s.Entry.Policy.Pos, "services.policy: service %s names policy %q, which does not exist, so default is used; add it to escalation.policies or correct the name", s.Name, s.Policy)
 		}
 		for _, set := range s.Alerts {
 			if len(set) == 0 {
