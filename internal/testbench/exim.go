@@ -67,7 +67,7 @@ func StartExim(t testing.TB) *Exim {
 	})
 	account, group := accountOfExim(t)
 	x := &Exim{
-		Addr: FreeAddr(t), TLSAddr: FreeAddr(t), Username: "callchain", Password: "correct-horse",
+		Addr: FreeAddr(t), TLSAddr: FreeAddr(t), Username: "callchain", Password: "correct-horse-battery",
 		CAFile: filepath.Join(dir, "ca.pem"), maildir: filepath.Join(dir, "maildir"),
 	}
 	certificate, key := selfSigned(t)

@@ -87,7 +87,7 @@ func StartLocalSlack(t testing.TB, c SlackConfig) *LocalSlack {
 	path := program(t, "local-slack", ".cache/npm/node_modules/local-slack-linux-x64/bin/local-slack")
 	addr := FreeAddr(t)
 	s := &LocalSlack{
-		APIURL: "http://" + addr + "/api/", BotToken: "xoxb-test-token",
+		APIURL: "http://" + addr + "/api/", BotToken: "xoxb-test-token-0123456789",
 		SigningSecret: "test-signing-secret-0123456789abcdef", BotUserID: "U0BOT",
 		control: "http://" + addr + "/_control", answers: make(chan SlackAnswer, 1),
 	}
