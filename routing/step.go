@@ -25,14 +25,21 @@ func (p *planner) resolve(c *config.Step) asked {
 
 func isRole(notify string) bool { return slices.Contains(config.Roles, config.Role(notify)) }
 
+// spoken is a role as people say it.
+func spoken(r config.Role) string { return strings.ReplaceAll(string(r), "_", " ") }
+
 func (p *planner) people(c *config.Step) asked {
 	notify, whom := c.Notify.V, c.Whom.V
 	if whom == "" {
 		whom = onCall
 	}
+	// The state's reason comes first: it holds for every urgency.
+	if r := config.Role(notify); isRole(notify) && p.service != nil && catalog.Requirement(p.service.State, r) == catalog.NotApplicable {
+		return no(spoken(r) + " does not apply to " + p.service.Name + ", which is " + string(p.service.State))
+	}
 	// Whatever the policy says: contingency work is an emergency's.
 	if notify == string(config.ContingencyDevelopment) && p.wait != config.UnbreakNow {
-		return no("contingency_development is woken only for unbreak_now; this is " + string(p.urgency))
+		return no("a contingency development owner is woken only for unbreak_now; this is " + string(p.urgency))
 	}
 	if c.Only.V != "" && c.Only.V != p.wait {
 		return no(notify + " is asked only for " + string(c.Only.V) + "; this is " + string(p.urgency))
@@ -65,22 +72,19 @@ func (p *planner) role(r config.Role, whom string) asked {
 		return a
 	}
 	s := p.service
-	if catalog.Requirement(s.State, r) == catalog.NotApplicable {
-		return no(string(r) + " does not apply to " + s.Name + ", which is " + string(s.State))
-	}
 	if r == config.ContingencyDevelopment && s.VacancyHeld != nil {
 		return asked{
 			whom: director, people: []string{s.VacancyHeld.Handle},
-			reason: s.VacancyHeld.Handle + " is the director who holds the contingency_development role of " + s.Name + " vacant",
+			reason: s.VacancyHeld.Handle + " is the director who holds the contingency development role of " + s.Name + " vacant",
 		}
 	}
 	t := s.Owner(r)
 	if t == nil {
-		return no("nobody fills " + string(r) + " for " + s.Name + " (" + string(s.State) + ")")
+		return no("nobody fills " + spoken(r) + " for " + s.Name + " (" + string(s.State) + ")")
 	}
-	what := "the " + string(r) + " owner of " + s.Name
+	what := "the " + spoken(r) + " owner of " + s.Name
 	if s.Owners[r] == nil {
-		what = "the configuration_deployment owner of " + s.Name + ", which has no contingency team of its own"
+		what = "the configuration deployment owner of " + s.Name + ", which has no contingency team of its own"
 	}
 	return p.ask(t, whom, what)
 }
