@@ -230,7 +230,7 @@ func (d *decoder) scalar(key string, n *yaml.Node, s scalar, v reflect.Value) {
 	switch {
 	case err == nil:
 		v.Set(reflect.ValueOf(got).Convert(v.Type()))
-	case err == errShape:
+	case errors.Is(err, errShape):
 		d.errorf(n, key, "want %s, got %s", s.want, describe(n))
 	default:
 		d.errorf(n, key, "want %s, got %s; %v", s.want, describe(n), err)

@@ -94,7 +94,7 @@ func runDemo(ctx context.Context, address, pageAddress string, log *slog.Logger,
 		BaseURL: base, Alerts: alerts, People: demoPeople(l.cat),
 	})
 	srv := &http.Server{Handler: page, ReadHeaderTimeout: 5 * time.Second}
-	go srv.Serve(pageDoor)
+	go func() { _ = srv.Serve(pageDoor) }() // until it is closed
 	defer srv.Close()
 
 	// serve ends by itself when it cannot listen; then nothing is promised.

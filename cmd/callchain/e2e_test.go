@@ -222,7 +222,7 @@ func TestAcknowledgeByMail(t *testing.T) {
 	}
 	u := link.FindString(mail.Text)
 	get := func() string {
-		resp, err := http.Get(u) //nolint:noctx // as a mail program would
+		resp, err := http.Get(u)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -243,7 +243,7 @@ func TestAcknowledgeByMail(t *testing.T) {
 		t.Fatalf("opening the link made it %s", inc.State)
 	}
 	testbench.Eventually(t, 10*time.Second, "the press to count", func() bool {
-		resp, err := http.PostForm(u, form) //nolint:noctx // as a browser would
+		resp, err := http.PostForm(u, form)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -253,7 +253,7 @@ func TestAcknowledgeByMail(t *testing.T) {
 	if by := in.incidents(t)[0].AcknowledgedBy; by != "ana" {
 		t.Errorf("acknowledged by %q", by)
 	}
-	if resp, err := http.Get(u + "x"); err != nil || resp.StatusCode != http.StatusForbidden { //nolint:noctx // likewise
+	if resp, err := http.Get(u + "x"); err != nil || resp.StatusCode != http.StatusForbidden {
 		t.Errorf("a forged link: %v %v", resp.StatusCode, err)
 	} else {
 		resp.Body.Close()

@@ -176,7 +176,7 @@ func printList(w io.Writer, list []incident) {
 		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", inc.ID, inc.stateWords(), inc.Urgency,
 			clean(inc.Subject), clean(inc.alert()), inc.OpenedAt.Format(stamp), clean(with))
 	}
-	tw.Flush()
+	_ = tw.Flush() // nobody to tell when the output is gone
 }
 
 func (inc *incident) stateWords() string {

@@ -131,6 +131,6 @@ func replaceFile(path string, data []byte) (err error) {
 		return nil // the rename is done; it is only not known to be on disk yet
 	}
 	defer d.Close()
-	d.Sync()
+	_ = d.Sync() // likewise
 	return nil
 }

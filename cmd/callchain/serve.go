@@ -140,7 +140,7 @@ func serve(ctx context.Context, f serving, log *slog.Logger) error {
 	engineDone := make(chan struct{})
 	go func() {
 		defer close(engineDone)
-		together(
+		_ = together( // they end with their context, never with an error
 			func() error { return eng.Run(engineCtx) },
 			func() error { return eng.RunGauges(engineCtx) },
 			func() error { return eng.RunProbes(engineCtx) },
@@ -161,7 +161,7 @@ func serve(ctx context.Context, f serving, log *slog.Logger) error {
 		select {
 		case <-ctx.Done():
 		case <-hup:
-			r.reload(ctx) // says itself what came of it
+			_ = r.reload(ctx) // says itself what came of it
 		case end = <-failed:
 		}
 	}
@@ -169,7 +169,7 @@ func serve(ctx context.Context, f serving, log *slog.Logger) error {
 	log.Info("stopping", "after", "intake, engine, store")
 	stopping, cancel := context.WithTimeout(context.Background(), stopIntake)
 	defer cancel()
-	together(func() error { return shut(stopping, doors) }, func() error { srv.Wait(); return nil })
+	_ = together(func() error { return shut(stopping, doors) }, func() error { srv.Wait(); return nil })
 	stopEngineNow()
 	select {
 	case <-engineDone:
@@ -221,7 +221,7 @@ func listen(f serving, srv *server.Server, log *slog.Logger) ([]door, error) {
 		for _, address := range *doors[i].flags.WebListenAddresses {
 			l, err := net.Listen("tcp", address)
 			if err != nil {
-				shut(context.Background(), doors)
+				_ = shut(context.Background(), doors)
 				return nil, fmt.Errorf("listen on %s: %w", address, err)
 			}
 			doors[i].listeners = append(doors[i].listeners, l)

@@ -85,7 +85,6 @@ func snapshot(t testing.TB, channels map[string]Channel) *Snapshot {
 // fake is a channel that remembers what it delivered, and when.
 type fake struct {
 	mu     sync.Mutex
-	name   string
 	answer func(notifiers.Message) notifiers.Result // nil: delivered
 	takes  time.Duration
 	sent   []delivered

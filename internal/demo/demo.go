@@ -176,7 +176,7 @@ func (p *page) press(r *http.Request) (string, error) {
 	case errors.Is(err, inbox.ErrNoMessage), errors.Is(err, inbox.ErrNoAction), errors.Is(err, inbox.ErrNotSeen):
 		return "", err
 	case err != nil:
-		return fmt.Sprintf("%s pressed “%s”: no answer from callchain. Slack shows a warning sign.", who, label), nil
+		return fmt.Sprintf("%s pressed “%s”: no answer from callchain. Slack shows a warning sign.", who, label), nil //nolint:nilerr // it is what the page says
 	case status != http.StatusOK:
 		return fmt.Sprintf("%s pressed “%s”: callchain answered %d. Slack shows a warning sign.", who, label, status), nil
 	}

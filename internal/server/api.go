@@ -63,7 +63,7 @@ func (s *Server) endpoint(need scope, h endpoint) http.HandlerFunc {
 			s.answer(w, r, err)
 			return
 		}
-		writeJSON(w, out)
+		send(w, http.StatusOK, "application/json", out)
 	}
 }
 

@@ -78,11 +78,6 @@ func refuse(w http.ResponseWriter, r *http.Request, status int, code, detail str
 	send(w, status, "application/problem+json", problem{"about:blank", http.StatusText(status), status, detail, code})
 }
 
-func writeJSON(w http.ResponseWriter, v any) error {
-	send(w, http.StatusOK, "application/json", v)
-	return nil
-}
-
 func send(w http.ResponseWriter, status int, kind string, v any) {
 	var body bytes.Buffer
 	if err := json.NewEncoder(&body).Encode(v); err != nil {

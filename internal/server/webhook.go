@@ -197,7 +197,7 @@ func (b *budget) read(r io.Reader, length int64) (body []byte, release func(), e
 		}
 		_, err := io.CopyN(&buf, r, slice)
 		switch {
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return buf.Bytes(), release, nil
 		case err != nil:
 			return nil, release, fmt.Errorf("read webhook after %d bytes: %w", buf.Len(), err)

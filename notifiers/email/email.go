@@ -121,7 +121,7 @@ func (n *Notifier) Probe(ctx context.Context) error {
 	if err != nil {
 		return redacted(classify(err, 1).Err, password)
 	}
-	client.CloseWithSMTPClient(conn) // it answered: how it says goodbye does not matter
+	_ = client.CloseWithSMTPClient(conn) // it answered: how it says goodbye does not matter
 	return nil
 }
 

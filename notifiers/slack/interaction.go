@@ -196,7 +196,7 @@ func (n *Notifier) Respond(ctx context.Context, responseURL, text, takeOver stri
 		return fmt.Errorf("answering a press: %w", err)
 	}
 	defer resp.Body.Close()
-	io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10))
+	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10))
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("answering a press: slack answered HTTP %d", resp.StatusCode)
 	}

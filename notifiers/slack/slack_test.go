@@ -552,7 +552,7 @@ func TestUserIsRememberedForTenMinutes(t *testing.T) {
 		calls := 0
 		client := &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
 			calls++
-			return &http.Response{StatusCode: 200, Header: http.Header{}, Request: r, Body: io.NopCloser(strings.NewReader(
+			return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Request: r, Body: io.NopCloser(strings.NewReader(
 				`{"ok":true,"user":{"id":"U1","team_id":"T1","name":"jane","is_restricted":true,"profile":{"email":"jane@example.org"}}}`))}, nil
 		})}
 		n := New(Config{Token: func() (string, error) { return testToken, nil }, HTTPClient: client}, slog.New(slog.DiscardHandler))

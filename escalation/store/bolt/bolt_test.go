@@ -396,7 +396,7 @@ func TestIsFull(t *testing.T) {
 		nil: false,
 		&os.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}: true,
 		&os.PathError{Op: "write", Path: "x", Err: syscall.EDQUOT}: true,
-		fmt.Errorf("file resize error: %s", syscall.ENOSPC):        true,
+		errors.New("file resize error: " + syscall.ENOSPC.Error()): true,
 		&os.PathError{Op: "write", Path: "x", Err: syscall.EIO}:    false,
 	} {
 		if isFull(err) != want {

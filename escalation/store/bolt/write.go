@@ -204,7 +204,7 @@ func (s *Store) try(batch []*request) (results []error, err error) {
 		}
 		return nil
 	})
-	if err == errNothing {
+	if errors.Is(err, errNothing) {
 		return results, nil
 	}
 	if err != nil {
@@ -215,7 +215,7 @@ func (s *Store) try(batch []*request) (results []error, err error) {
 		// failed. Whoever tries again must not be told "done" before a later
 		// transaction, which carries this one along, is synced.
 		s.repeat = true
-		err = fmt.Errorf("the disk did not confirm: %v", err)
+		err = fmt.Errorf("the disk did not confirm: %w", err)
 	} else {
 		s.repeat = false
 	}
