@@ -90,6 +90,8 @@ type Incident struct {
 	Rev       uint64         `json:"rv"` // rises with every change that people can see
 	OpenedAt  Instant        `json:"oa"`
 	ClosedAt  Instant        `json:"ca,omitempty"`
+	ArchiveAt Instant        `json:"ar,omitempty"` // resolved: until then it may fire again
+	Archived  bool           `json:"av,omitempty"` // it cannot any more; stores keep it apart
 	Opens     int            `json:"op,omitempty"` // how often it fired again after it was resolved
 	Ack       *Ack           `json:"ac,omitempty"` // of the acknowledged state; kept when resolved
 	ClosedBy  *Actor         `json:"cb,omitempty"` // who resolved it by hand

@@ -291,7 +291,7 @@ func (in *ingest) find(subject string) int {
 		if inc.Open() {
 			return i
 		}
-		if in.now <= inc.ClosedAt.plus(in.env.reopenWithin()) && (best < 0 || inc.ClosedAt > in.out.Incidents[best].ClosedAt) {
+		if !inc.Archived && in.now <= inc.ClosedAt.plus(in.env.reopenWithin()) && (best < 0 || inc.ClosedAt > in.out.Incidents[best].ClosedAt) {
 			best = i
 		}
 	}
@@ -329,15 +329,13 @@ func (in *ingest) open(r routing.Resolution) int {
 
 // prune drops incidents from the group that no alert can belong to any more.
 func (in *ingest) prune() {
-	in.out.Group.Incidents, in.out.Group.TouchedAt = listed(in.out.Incidents, in.now, in.env), in.now
+	in.out.Group.Incidents, in.out.Group.TouchedAt = listed(in.out.Incidents), in.now
 }
 
-func listed(incs []Incident, now Instant, env Env) []string {
+func listed(incs []Incident) []string {
 	var ids []string
 	for i := range incs {
-		inc := &incs[i]
-		window := max(env.reopenWithin(), LateCopy)
-		if inc.Open() || len(inc.Episodes) > 0 || now <= inc.ClosedAt.plus(window) {
+		if inc := &incs[i]; !inc.Archived || len(inc.Episodes) > 0 {
 			ids = append(ids, inc.ID)
 		}
 	}
@@ -363,7 +361,7 @@ func TickGroup(g Group, incs []Incident, now time.Time, env Env) (Group, routing
 	}
 	g.Deferred = rest
 	g.Orphans = fresh(g.Orphans, at)
-	g.Incidents = listed(incs, at, env)
+	g.Incidents = listed(incs)
 	gone := len(g.Incidents) == 0 && len(g.Recorded) == 0 && len(g.Orphans) == 0 && len(w.Alerts) == 0 &&
 		at >= g.TouchedAt.plus(groupRetention)
 	return g, w, gone

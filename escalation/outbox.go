@@ -400,6 +400,8 @@ func (inc *Incident) Wake() Instant {
 	}
 	if inc.Open() {
 		consider(inc.ReviewAt)
+	} else if inc.ArchiveAt != 0 {
+		consider(inc.ArchiveAt)
 	} else {
 		consider(inc.ClosedAt.plus(retention(inc.Kind)))
 	}

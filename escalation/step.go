@@ -236,7 +236,7 @@ func (s *stepper) show(a Alert) {
 }
 
 func (s *stepper) reopen() {
-	s.State, s.ClosedAt, s.ClosedBy, s.Ack = Triggered, 0, nil, nil
+	s.State, s.ClosedAt, s.ArchiveAt, s.ClosedBy, s.Ack = Triggered, 0, 0, nil, nil
 	s.Opens++
 	s.Urgency = s.Episodes.highest()
 	s.note("fires again: "+s.alertWords(s.Firing()), "")
@@ -406,7 +406,7 @@ func (s *stepper) exhaust() {
 	s.Deadline, s.RemindAt, s.Asked = 0, 0, nil
 	s.Rev++
 	if s.Kind == Test {
-		s.State, s.ClosedAt = Resolved, s.now
+		s.close()
 		s.note("nobody pressed Acknowledge: the test is over", "")
 		return
 	}
@@ -505,6 +505,10 @@ func (s *stepper) unreached(handle, why string) {
 
 func (s *stepper) tick() Answer {
 	changed := s.takeBack(func(d *Delivery) bool { return d.Until.due(s.now) }).Kind == Done
+	if !s.Open() && s.ArchiveAt.due(s.now) {
+		s.ArchiveAt, s.Archived = 0, true
+		changed = true
+	}
 	if s.Open() && s.ReviewAt.due(s.now) {
 		s.review()
 		changed = true
@@ -592,7 +596,7 @@ func (s *stepper) acknowledge(ev Acknowledge) Answer {
 		s.risk(routing.RiskHeroics)
 	}
 	if s.Kind == Test {
-		s.State, s.ClosedAt = Resolved, s.now
+		s.close()
 		return Answer{Kind: Done}
 	}
 	s.tell("acknowledged", ev.By.Handle)
@@ -665,7 +669,8 @@ func (s *stepper) resolveByHand(ev ResolveByHand) Answer {
 
 // resolve closes the incident; by is nil when its alerts did.
 func (s *stepper) resolve(by *Actor) {
-	s.State, s.ClosedAt, s.ClosedBy, s.Exhausted, s.ReviewAt = Resolved, s.now, by, false, 0
+	s.close()
+	s.ClosedBy, s.Exhausted, s.ReviewAt = by, false, 0
 	s.stopTimers()
 	if by != nil {
 		s.note("resolved by "+by.String()+via(by.Via), by.Handle)
@@ -678,6 +683,11 @@ func (s *stepper) resolve(by *Actor) {
 		skip = by.Handle
 	}
 	s.tell("resolved", skip)
+}
+
+func (s *stepper) close() {
+	s.State, s.ClosedAt = Resolved, s.now
+	s.ArchiveAt = s.now.plus(max(s.env.reopenWithin(), LateCopy))
 }
 
 // tell mails everybody who was paged by mail what became of it. In Slack their

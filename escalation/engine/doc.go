@@ -10,8 +10,9 @@
 // Records, each in the partition of its group (the first byte of its id):
 //
 //	g/GROUP        escalation.Group: which incidents the group's alerts belong to
-//	i/ID           escalation.Incident, open
-//	c/ID           escalation.Incident, resolved: so that lists of open ones stay short
+//	i/ID           escalation.Incident, open or able to fire again
+//	c/ID           escalation.Incident, archived: so that lists of open ones stay
+//	               short. None comes back from there, so no key is used twice.
 //	n/ID           a notice: callchain speaking about itself
 //	f/DAY/SUBJECT  alerts that opened no incident, counted
 //	d/SERVICE/ALERT  the day on which a decommissioned service's alert was paged about

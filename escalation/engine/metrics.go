@@ -158,10 +158,13 @@ func (e *Engine) count(ctx context.Context) {
 		if err != nil {
 			return true
 		}
-		counts[cell{string(l.State), string(l.Urgency)}]++
 		if wake := l.Wake(); wake != 0 {
 			overdue = max(overdue, now.Sub(wake.Time()))
 		}
+		if !l.Open() {
+			return true // may still fire again
+		}
+		counts[cell{string(l.State), string(l.Urgency)}]++
 		return true
 	})
 	if err != nil {

@@ -37,10 +37,10 @@ func keyOf(inc *escalation.Incident) string {
 	switch {
 	case inc.Kind == escalation.Notice:
 		return "n/" + inc.ID
-	case inc.Open():
-		return "i/" + inc.ID
+	case inc.Archived:
+		return "c/" + inc.ID
 	}
-	return "c/" + inc.ID
+	return "i/" + inc.ID
 }
 
 func decodeIncident(rec store.Record) (loaded, error) {
@@ -344,9 +344,7 @@ func (e *Engine) Incidents(ctx context.Context, f Filter) ([]escalation.Incident
 		return true
 	}
 	prefixes := []string{"i/", "c/"}
-	if f.State == string(escalation.Resolved) {
-		prefixes = prefixes[1:]
-	} else if f.State != "" {
+	if f.State != "" && f.State != string(escalation.Resolved) {
 		prefixes = prefixes[:1]
 	}
 	for _, prefix := range prefixes {
