@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"callchain/config"
 	"callchain/routing"
@@ -42,22 +43,43 @@ func load(path string, opts config.Options) *loaded {
 	return l
 }
 
-// compile checks the files of a catalog and puts them together with the configuration.
+// compile checks the files of a catalog and puts them together with the
+// configuration. A mistake does not hide those that a later check finds: what
+// could be read is checked as far as that says something.
 func (l *loaded) compile(files []config.File) {
 	l.files = files
 	var ps config.Problems
 	l.raw, ps = config.ParseCatalog(files)
 	l.catalog = append(l.catalog, ps...)
+	misread := l.catalog.Err() != nil
+	cat, ps := catalog.New(l.raw)
+	if misread {
+		l.catalog = append(l.catalog, further(ps, l.catalog)...)
+		return
+	}
+	l.catalog = append(l.catalog, ps...)
 	if l.catalog.Err() != nil {
 		return
 	}
-	l.cat, ps = catalog.New(l.raw)
-	l.catalog = append(l.catalog, ps...)
-	if l.catalog.Err() != nil || l.own.Err() != nil {
-		return
+	l.cat = cat
+	if l.own.Err() == nil {
+		l.router, ps = routing.New(l.cfg, cat)
+		l.catalog = append(l.catalog, ps...)
+	} else if len(files) > 0 {
+		_, ps = routing.New(l.cfg, cat)
+		l.catalog = append(l.catalog, further(ps, l.own)...)
 	}
-	l.router, ps = routing.New(l.cfg, l.cat)
-	l.catalog = append(l.catalog, ps...)
+}
+
+// further are the errors that a check found in what was read only in part.
+// Warnings, and errors about what stands nowhere or was told already, may only
+// follow from what could not be read.
+func further(found, told config.Problems) config.Problems {
+	at := map[config.Pos]bool{}
+	for _, p := range told.Errors() {
+		at[p.Pos] = true
+	}
+	return slices.DeleteFunc(found.Errors(), func(p config.Problem) bool { return p.Pos.Line == 0 || at[p.Pos] })
 }
 
 // lastGood is the catalog that was last in force, kept beside the store: a

@@ -221,7 +221,7 @@ func (l *loader) loadServices(in []config.Service) {
 		}
 		if !slices.Contains(config.States, svc.State) {
 			if svc.State == "" {
-				l.ps.Errorf(pos, "service %s has no state; add state: active, community, maintenance, third_party, unowned or decommissioned", svc.Name)
+				l.ps.Errorf(place(s.State, cmp.Or(s.Pos, pos)), "service %s has no state; add state: active, community, maintenance, third_party, unowned or decommissioned", svc.Name)
 			} else {
 				l.ps.Errorf(place(s.State, pos), "service %s has the unknown state %q; want active, community, maintenance, third_party, unowned or decommissioned", svc.Name, svc.State)
 			}
