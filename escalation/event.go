@@ -22,6 +22,8 @@ type Seen struct {
 	Urgency  config.Urgency // of a firing one
 	ReviewAt Instant
 	Risks    []routing.Risk
+
+	Confidential bool
 }
 
 // Tick says that time has passed: it does what is due.

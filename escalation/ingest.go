@@ -31,6 +31,7 @@ type Group struct {
 	Recorded  Episodes   `json:"rc,omitempty"` // firing alerts that open no incident
 	Orphans   []Gone     `json:"or,omitempty"` // resolves whose firing was not seen, less than LateCopy ago
 	Deferred  []Deferred `json:"df,omitempty"` // recorded alerts whose urgency may rise by itself
+	Told      []Told     `json:"to,omitempty"` // stale rules that the group asked about today
 	TouchedAt Instant    `json:"t,omitempty"`
 }
 
@@ -114,6 +115,12 @@ type Ingested struct {
 // was forgotten. The fallback team is asked about it once a day.
 type StaleRule struct{ Service, Alert string }
 
+// Told is a stale rule and the day on which people were asked about it.
+type Told struct {
+	StaleRule
+	Day string `json:"d"`
+}
+
 // Ingest sorts the alerts of a webhook into incidents and takes these through
 // what they have to know. incs are the incidents that the group lists, as far
 // as they exist. Order and repetition of webhooks do not matter within
@@ -166,6 +173,18 @@ type ingest struct {
 	quiet    map[StaleRule]bool
 }
 
+// day is the day of the facts and of what is asked once a day.
+func (in *ingest) day() string { return in.at.UTC().Format(time.DateOnly) }
+
+// toldToday are the stale rules that the group asked about today.
+func (in *ingest) toldToday() []Told {
+	return slices.DeleteFunc(slices.Clone(in.out.Group.Told), func(t Told) bool { return t.Day != in.day() })
+}
+
+func (in *ingest) told(rule StaleRule) bool {
+	return slices.Contains(in.out.Group.Told, Told{rule, in.day()})
+}
+
 func (in *ingest) resolved(a *routing.WebhookAlert) {
 	ends := clampInstant(At(a.EndsAt))
 	if ends == 0 {
@@ -177,7 +196,7 @@ func (in *ingest) resolved(a *routing.WebhookAlert) {
 		if !ok {
 			continue
 		}
-		if ends < inc.Episodes[j].StartsAt {
+		if !a.EndsAt.IsZero() && ends < inc.Episodes[j].StartsAt {
 			in.out.Resolutions.Early++
 			return
 		}
@@ -205,7 +224,7 @@ func (in *ingest) firing(a *routing.WebhookAlert) {
 		return
 	}
 	r := in.env.Router.Route(routing.Alert{Labels: a.Labels, RouteLabels: in.w.RouteLabels}, in.at)
-	seen := Seen{Alert: keep(a), Urgency: r.Urgency, ReviewAt: At(r.ReviewAt), Risks: r.Risks}
+	seen := Seen{Alert: keep(a), Urgency: r.Urgency, ReviewAt: At(r.ReviewAt), Risks: r.Risks, Confidential: r.Confidential}
 
 	for i := range in.out.Incidents {
 		inc := &in.out.Incidents[i]
@@ -214,12 +233,13 @@ func (in *ingest) firing(a *routing.WebhookAlert) {
 		}
 		if !inc.Open() {
 			// Closed by hand, or by its last paging alert, while this one goes on:
-			// it stays quiet until a new episode begins.
-			if starts <= inc.ClosedAt {
+			// it stays quiet until a new episode begins. The instants are another
+			// clock's: what began in our future is still the same.
+			j, _ := inc.Episodes.find(a.Fingerprint)
+			if starts <= max(inc.ClosedAt, inc.Episodes[j].StartsAt) {
 				return
 			}
 			inc.Episodes = slices.Clone(inc.Episodes)
-			j, _ := inc.Episodes.find(a.Fingerprint)
 			inc.Episodes = slices.Delete(inc.Episodes, j, j+1)
 			continue
 		}
@@ -231,7 +251,9 @@ func (in *ingest) firing(a *routing.WebhookAlert) {
 	reason := "urgency record: nobody is told"
 	record := r.Urgency == config.Record
 	stale := StaleRule{r.Service, a.Labels["alertname"]}
-	if r.Assessment == catalog.Decommissioned && !record && in.find(r.Subject) < 0 && in.quiet[stale] {
+	i := in.find(r.Subject)
+	asks := r.Assessment == catalog.Decommissioned && !record && (i < 0 || !in.out.Incidents[i].Open())
+	if asks && (in.quiet[stale] || in.told(stale)) {
 		record, reason = true, "the service is decommissioned and the fallback team was told of this alert today"
 	}
 	if record {
@@ -239,7 +261,7 @@ func (in *ingest) firing(a *routing.WebhookAlert) {
 			g.Recorded[j].StartsAt = max(g.Recorded[j].StartsAt, starts)
 		} else {
 			g.Recorded = slices.Insert(g.Recorded, j, Episode{a.Fingerprint, starts, r.Urgency})
-			in.out.Facts = append(in.out.Facts, Fact{Day: in.at.UTC().Format(time.DateOnly), Subject: r.Subject, Alert: a.Labels["alertname"], Reason: reason})
+			in.out.Facts = append(in.out.Facts, Fact{Day: in.day(), Subject: r.Subject, Alert: a.Labels["alertname"], Reason: reason})
 		}
 		if seen.ReviewAt != 0 && len(g.Deferred) < maxDeferred &&
 			!slices.ContainsFunc(g.Deferred, func(d Deferred) bool { return d.Alert.Fingerprint == a.Fingerprint }) {
@@ -251,12 +273,12 @@ func (in *ingest) firing(a *routing.WebhookAlert) {
 		g.Recorded = slices.Delete(g.Recorded, j, j+1)
 		g.Deferred = slices.DeleteFunc(g.Deferred, func(d Deferred) bool { return d.Alert.Fingerprint == a.Fingerprint })
 	}
-	i := in.find(r.Subject)
+	if asks {
+		in.out.StaleRules = append(in.out.StaleRules, stale)
+		g.Told = append(in.toldToday(), Told{stale, in.day()})
+	}
 	if i < 0 {
 		i = in.open(r)
-		if r.Assessment == catalog.Decommissioned {
-			in.out.StaleRules = append(in.out.StaleRules, stale)
-		}
 	}
 	in.observes[i].Firing = append(in.observes[i].Firing, seen)
 }

@@ -339,10 +339,16 @@ func Take(inc Incident, now time.Time, pace func(d Delivery, now Instant) Instan
 	at := At(now)
 	var taken []Delivery
 	cloned := false
-	for i := range inc.Deliveries {
-		if d := &inc.Deliveries[i]; !inc.ready(d) || !d.At.due(at) {
-			continue
+	// New messages first: who is woken must not wait for older ones to be edited.
+	var order []int
+	for _, edits := range []bool{false, true} {
+		for i := range inc.Deliveries {
+			if d := &inc.Deliveries[i]; inc.ready(d) && d.At.due(at) && edits == (d.Ref != (Ref{})) {
+				order = append(order, i)
+			}
 		}
+	}
+	for _, i := range order {
 		if !cloned {
 			inc.Deliveries, cloned = slices.Clone(inc.Deliveries), true
 		}

@@ -71,20 +71,25 @@ func NewNotice(id, team, title, body string, boardOnly bool, now time.Time, env 
 		Target: routing.Target{Subject: "team:" + team, Team: team}, Title: title, Body: body,
 	}}
 	channel, email := env.Channel, ""
+	onBoard := func(channel string) bool { return channel != "" && env.Channels["slack"] }
 	if t := env.Router.Catalog().Team(team); t != nil {
 		if t.SlackChannel != "" {
 			channel = t.SlackChannel
 		}
 		email = t.Email
-		if email == "" && channel == "" && len(t.Members) > 0 {
-			email = t.Members[0].Email
+		if p := t.Lead; p != nil && email == "" && !onBoard(channel) {
+			email = p.Email
+		}
+		for _, p := range t.Members {
+			if email == "" && !onBoard(channel) {
+				email = p.Email
+			}
 		}
 	}
-	onBoard := channel != "" && env.Channels["slack"]
-	if onBoard {
+	if onBoard(channel) {
 		s.add(Delivery{ID: deliveryID(id, "notice", "slack"), Kind: NoticeDelivery, Channel: "slack", To: team, Address: channel})
 	}
-	if email != "" && env.Channels["email"] && !(boardOnly && onBoard) {
+	if email != "" && env.Channels["email"] && !(boardOnly && onBoard(channel)) {
 		s.add(Delivery{ID: deliveryID(id, "notice", "email"), Kind: NoticeDelivery, Channel: "email", To: team, Address: email})
 	}
 	return s.Incident
@@ -150,6 +155,10 @@ func (s *stepper) observe(ev Observe) Answer {
 		}
 		for _, r := range seen.Risks {
 			s.risk(r)
+		}
+		if seen.Confidential && !s.Confidential {
+			s.Confidential = true
+			s.Rev++
 		}
 		i, known := s.Episodes.find(seen.Fingerprint)
 		if known {
@@ -235,13 +244,59 @@ func (s *stepper) show(a Alert) {
 	}
 }
 
+// flappingAfter is how many times an incident may fire again and page at once.
+const flappingAfter = 5
+
+// reopen goes on where the incident was: with whoever had acknowledged it not
+// long ago, else at the step that the chain had reached.
 func (s *stepper) reopen() {
-	s.State, s.ClosedAt, s.ArchiveAt, s.ClosedBy, s.Ack = Triggered, 0, 0, nil, nil
+	was := s.Urgency
+	s.State, s.ClosedAt, s.ArchiveAt, s.ClosedBy = Triggered, 0, 0, nil
 	s.Opens++
 	s.Urgency = s.Episodes.highest()
-	s.note("fires again: "+s.alertWords(s.Firing()), "")
+	again := "fires again: " + s.alertWords(s.Firing())
+	worse := s.Urgency.Rank() > was.Rank()
+	if s.Ack != nil && !worse && s.now < s.Ack.At.plus(time.Duration(s.env.Settings.AckExpires.For(s.Urgency))) {
+		s.State = Acknowledged
+		s.note(again+"; it stays with "+s.Ack.String(), s.Ack.Handle)
+		s.Rev++
+		return
+	}
+	s.Ack = nil
+	flapping := s.Opens > flappingAfter
+	if flapping {
+		again += "; it flaps, so firing again pages nobody at once any more"
+	}
+	s.note(again, "")
 	s.boards()
-	s.start()
+	switch {
+	case worse || !s.Urgency.Pages() && !flapping:
+		s.start()
+	case s.Urgency.Pages():
+		s.resume(flapping)
+	default:
+		s.Rev++
+	}
+}
+
+// resume begins the step that the chain had reached anew. A flapping incident
+// pages nobody for that: only when it goes on for the step's whole wait the
+// next step is paged.
+func (s *stepper) resume(quietly bool) {
+	c := s.chain(s.Step, nil)
+	if s.Round == 0 || len(c.Steps) == 0 {
+		s.start()
+		return
+	}
+	s.Rev++
+	s.Run++
+	if !quietly {
+		s.RoundPaged = nil
+		s.enter(c, "")
+		return
+	}
+	s.StepAt = s.now
+	s.Deadline = s.now.plus(max(c.Steps[0].AckWithin, time.Millisecond))
 }
 
 // rise starts the chain anew because the urgency is higher than it was, also
