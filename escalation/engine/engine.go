@@ -59,6 +59,8 @@ type Notice struct {
 	Body  string
 	// BoardOnly leaves the e-mail out where the team has a board.
 	BoardOnly bool
+	// Without is a channel that cannot carry it, where the other one can.
+	Without string
 }
 
 // Config is what an Engine needs besides a Snapshot.
@@ -271,7 +273,11 @@ func (e *Engine) Notice(ctx context.Context, n Notice) error {
 		team = snap.Router.Fallback().Name
 	}
 	now := e.store.Now()
-	inc := escalation.NewNotice(recordID("notice", n.Key), team, n.Title, n.Body, n.BoardOnly, now, snap.env())
+	env := snap.env()
+	if n.Without != "" && len(env.Channels) > 1 {
+		delete(env.Channels, n.Without)
+	}
+	inc := escalation.NewNotice(recordID("notice", n.Key), team, n.Title, n.Body, n.BoardOnly, now, env)
 	_, err := e.create(ctx, inc, now)
 	if errors.Is(err, store.ErrConflict) {
 		return nil // said before

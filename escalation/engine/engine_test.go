@@ -29,7 +29,9 @@ const configuration = `
 external_url: https://callchain.example.org
 catalog_files: [catalog.yml]
 alertmanager: {sources: [{name: main, anonymous: true}]}
-routing: {fallback_team: sre}
+routing:
+  fallback_team: sre
+  confidential: [['security="true"']]
 notifiers:
   slack: {bot_token_file: token, signing_secret_file: secret, channel: "#incidents"}
   email: {smarthost: "mail.example.org:587", from: callchain@example.org, link_key_file: key}
@@ -40,13 +42,16 @@ people:
   - {name: ana, email: ana@example.org, slack: U01ANA}
   - {name: ben, email: ben@example.org, slack: U01BEN}
   - {name: gus, email: gus@example.org, slack: U01GUS}
+  - {name: vic, email: vic@example.org, slack: U01VIC}
 teams:
   - {name: ops, members: [ana], manager: ben, slack_channel: "#ops", email: ops@example.org}
   - {name: dev, members: [ben], manager: ben}
+  - {name: helpers, kind: volunteer, members: [vic], slack_channel: "#helpers"}
   - {name: sre, members: [gus], slack_channel: "#sre", email: sre@example.org}
 services:
   - name: parsoid
     state: active
+    volunteers: [helpers]
     runbook: https://runbooks.example.org/parsoid
     owners: {development: dev, configuration_deployment: ops, incident_response: ops, product_management: dev}
   - {name: gone, state: decommissioned}
@@ -332,6 +337,87 @@ func TestOnePageASecondPerPerson(t *testing.T) {
 	})
 }
 
+// What a channel asks for one message holds for the conversation: the next
+// incident's page to the same person would only be refused as well.
+func TestWaitsAsLongAsTheChannelAsks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		refused := 0
+		slack := &fake{}
+		slack.answer = func(msg notifiers.Message) notifiers.Result {
+			if msg.Kind == notifiers.Page && refused == 0 {
+				refused++
+				return notifiers.Result{Verdict: notifiers.Retry, After: 5 * time.Second, Err: errors.New("rate limited")}
+			}
+			return notifiers.Result{}
+		}
+		b := start(t, mem.New(), slack, &fake{})
+		began := time.Now()
+		for i := range 3 {
+			if err := b.Webhook(t.Context(), "main", webhook(fmt.Sprint("Slow", i), "parsoid", "page", true, began)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(20 * time.Second)
+		boards := 0
+		for _, d := range slack.all() {
+			switch {
+			case d.Kind == notifiers.Page && d.at.Sub(began) < 5*time.Second:
+				t.Errorf("a page to ana after %v; Slack asked for 5 s", d.at.Sub(began))
+			case d.Address == "#ops" && d.Kind == notifiers.Board && !d.Edit && d.at.Sub(began) < 5*time.Second:
+				boards++
+			}
+		}
+		if got := slack.pages(); len(got) != 3 {
+			t.Errorf("%d pages; want all 3", len(got))
+		}
+		if boards != 3 {
+			t.Errorf("%d boards in the meantime; want all 3, they are another conversation", boards)
+		}
+	})
+}
+
+// Volunteers who were told of an incident see nothing of an alert that makes it confidential.
+func TestVolunteersSeeNothingConfidential(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, mem.New(), &fake{}, &fake{})
+		began := time.Now()
+		w := webhook("Slow", "parsoid", "page", true, began)
+		if err := b.Webhook(t.Context(), "main", w); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(3 * time.Second)
+		secret := webhook("Leak", "parsoid", "page", true, began)
+		secret.GroupLabels = w.GroupLabels
+		secret.Alerts[0].Labels["security"] = "true"
+		secret.Alerts[0].Annotations["summary"] = "keys are public"
+		if err := b.Webhook(t.Context(), "main", secret); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(3 * time.Second)
+		told := 0
+		for _, d := range b.slack.all() {
+			if d.Address != "#helpers" {
+				continue
+			}
+			told++
+			for _, a := range d.Incident.Alerts {
+				if a.Name == "Leak" {
+					t.Errorf("message %d to the volunteers shows %+v", told, a)
+				}
+			}
+			if told > 1 && (d.Incident.AlertName != "an alert" || d.Incident.Page != "" || d.Incident.Silence != "") {
+				t.Errorf("message %d to the volunteers says too much: %+v", told, d.Incident)
+			}
+		}
+		if told < 2 {
+			t.Errorf("%d messages to the volunteers; want the board and its edit", told)
+		}
+		if !only(t, b.Engine).Confidential {
+			t.Error("the incident is not confidential")
+		}
+	})
+}
+
 func TestChannelDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		slack := &fake{broken: true}
@@ -360,6 +446,9 @@ func TestChannelDown(t *testing.T) {
 		time.Sleep(25 * time.Second)
 		if got := b.slack.pages(); !slices.Equal(got, []string{"ana"}) {
 			t.Errorf("after recovery paged %v; want what is still due", got)
+		}
+		if slices.ContainsFunc(b.slack.all(), func(d delivered) bool { return d.Kind == notifiers.Notice }) {
+			t.Error("Slack itself was told that it is down, when it worked again")
 		}
 		if up := testutil.ToFloat64(b.metrics.channelUp.WithLabelValues("slack")); up != 1 {
 			t.Errorf("callchain_channel_up is %v", up)

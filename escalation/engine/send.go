@@ -56,17 +56,24 @@ func (e *Engine) send(a attempt, received time.Time) {
 	snap := e.snap.Load()
 	ch := snap.Channels[d.Channel]
 	var res notifiers.Result
+	key := conversation(d)
+	hold := e.turns.held(key, escalation.At(e.store.Now()))
 	switch down := e.health[d.Channel].why(); {
 	case ch == nil:
 		res = notifiers.Result{Verdict: notifiers.Refused, Err: errors.New(d.Channel + " is not configured any more")}
 	case down != "":
 		res = notifiers.Result{Verdict: notifiers.Down, Err: errors.New(down)}
+	case hold > 0:
+		res = notifiers.Result{Verdict: notifiers.Retry, After: hold, Err: errors.New(d.Channel + " asked to wait")}
 	default:
 		msg := e.message(snap, &cur.Incident, d)
 		if !received.IsZero() && d.Kind == escalation.PageDelivery && d.Attempt == 1 {
 			e.metrics.webhookToPage.Observe(time.Since(received).Seconds())
 		}
 		res = ch.Deliver(ctx, msg)
+		if res.Verdict == notifiers.Retry && res.After > 0 {
+			e.turns.hold(key, escalation.At(e.store.Now().Add(res.After)))
+		}
 		e.judge(d.Channel, res)
 	}
 	e.record(a, res)
@@ -124,6 +131,7 @@ func (e *Engine) drop(a attempt) {
 type turns struct {
 	mu     sync.Mutex
 	at     map[string]escalation.Instant
+	holds  map[string]escalation.Instant // until when the channel wants to hear nothing more there
 	pruned escalation.Instant
 }
 
@@ -134,10 +142,7 @@ func (t *turns) next(d escalation.Delivery, now escalation.Instant) escalation.I
 	if d.Channel != notifiers.Slack {
 		return now
 	}
-	key := d.Address
-	if d.Kind == escalation.PageDelivery || d.Kind == escalation.ReminderDelivery {
-		key = "person " + d.To
-	}
+	key := conversation(d)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.at == nil {
@@ -151,9 +156,40 @@ func (t *turns) next(d escalation.Delivery, now escalation.Instant) escalation.I
 		}
 		t.pruned = now
 	}
-	at := max(now, t.at[key])
+	at := max(now, t.at[key], t.holds[key])
 	t.at[key] = at + turnEvery
 	return at
+}
+
+// conversation is where a delivery is heard, for pacing.
+func conversation(d escalation.Delivery) string {
+	if d.Kind == escalation.PageDelivery || d.Kind == escalation.ReminderDelivery {
+		return d.Channel + " person " + d.To
+	}
+	return d.Channel + " " + d.Address
+}
+
+// hold keeps a conversation quiet until an instant: what else has its turn
+// there would only be refused as well.
+func (t *turns) hold(key string, until escalation.Instant) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.holds == nil {
+		t.holds = map[string]escalation.Instant{}
+	}
+	t.holds[key] = max(t.holds[key], until)
+}
+
+// held is how much longer a conversation is to be kept quiet.
+func (t *turns) held(key string, now escalation.Instant) time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	until := t.holds[key]
+	if until <= now {
+		delete(t.holds, key)
+		return 0
+	}
+	return time.Duration(until-now) * time.Millisecond
 }
 
 // health is what is known of a channel as a whole.
@@ -210,6 +246,7 @@ func (e *Engine) tellDown(channel, why string) {
 		Title: "callchain cannot deliver over " + channel,
 		Body: "The channel answers: " + why + "\nPeople are paged over their other channel meanwhile. callchain tries " + channel +
 			" every 10 s and sends what is still due when it works again.",
+		Without: channel,
 	})
 	if err != nil {
 		e.log.Error("the team that looks after callchain could not be told", "notifier", channel, "err", err)

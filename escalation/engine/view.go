@@ -37,6 +37,9 @@ func (e *Engine) message(snap *Snapshot, inc *escalation.Incident, d escalation.
 	}
 	msg.Incident = view(snap, inc, now)
 	msg.Incident.Revision = d.Sending
+	if t := snap.Catalog.Team(d.To); inc.Confidential && d.Kind == escalation.BoardDelivery && t != nil && t.Kind == config.Volunteer {
+		conceal(&msg.Incident)
+	}
 	switch d.Kind {
 	case escalation.PageDelivery, escalation.ReminderDelivery, escalation.ToldDelivery:
 		msg.You = you(snap, inc, d)
@@ -54,7 +57,8 @@ func (e *Engine) message(snap *Snapshot, inc *escalation.Incident, d escalation.
 		for _, line := range inc.Timeline {
 			if line.Seq > d.Done && line.Seq <= int(d.Sending) {
 				msg.Lines = append(msg.Lines, notifiers.Line{At: line.At.Time(), Text: notifiers.Untrusted(line.Text), Ring: line.Ring})
-				if line.By != "" && line.By == inc.AcknowledgedBy() && strings.Contains(line.Text, "more alert") {
+				if line.By != "" && line.By == inc.AcknowledgedBy() &&
+					(strings.Contains(line.Text, "more alert") || strings.HasPrefix(line.Text, "fires again")) {
 					msg.Mention = appendSlack(msg.Mention, snap, line.By)
 				}
 			}
@@ -66,6 +70,13 @@ func (e *Engine) message(snap *Snapshot, inc *escalation.Incident, d escalation.
 	case escalation.NoticeDelivery:
 	}
 	return msg
+}
+
+// conceal leaves of an incident what people may know who were told of it before
+// it was confidential.
+func conceal(v *notifiers.Incident) {
+	v.AlertName, v.Summary, v.Alerts = "an alert", "The details are confidential.", nil
+	v.Matched, v.Runbook, v.Dashboard, v.Source, v.Silence, v.Page = "", "", "", "", "", ""
 }
 
 func appendSlack(ids []string, snap *Snapshot, handle string) []string {
