@@ -34,6 +34,7 @@ const (
 // Bounds of what is taken in.
 const (
 	maxWebhook  = 64 << 20  // bytes of one webhook
+	maxRest     = 64 << 20  // bytes of a webhook that is too large, read so that its sender sees the answer
 	maxInFlight = 256 << 20 // bytes of all webhooks that are being handled
 	maxBody     = 1 << 20   // bytes of everything else
 )
@@ -199,7 +200,7 @@ func (s *Server) outer(mux *http.ServeMux) http.Handler {
 		}
 		limit := int64(maxBody)
 		if isWebhook(r) {
-			limit = maxWebhook
+			limit = maxWebhook + maxRest
 		}
 		if r.Body != nil {
 			r.Body = http.MaxBytesReader(w, r.Body, limit)

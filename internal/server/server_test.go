@@ -240,6 +240,44 @@ const goodHook = `{"version":"4","groupKey":"{}:{}","status":"firing","groupLabe
  {"status":"firing","labels":{"alertname":"A"},"startsAt":"2026-11-20T03:00:00Z","endsAt":"0001-01-01T00:00:00Z","fingerprint":"00000000000000ff"},
  {"status":"resolved","labels":{"alertname":"B"},"startsAt":"2026-11-20T03:00:00Z","endsAt":"2026-11-20T03:01:00Z","fingerprint":"00000000000000fe"}]}`
 
+// Many clients write the whole body before they read: they must not be cut off
+// before they can see the answer.
+func TestTooLargeIsReadToItsEnd(t *testing.T) {
+	for name, length := range map[string]int64{"length told": maxWebhook + maxRest/2, "length unknown": -1} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			body := &counting{left: maxWebhook + maxRest/2}
+			r := httptest.NewRequest("POST", hookURL, body)
+			r.ContentLength = length
+			r.Header.Set("Authorization", "Bearer "+amToken)
+			w := httptest.NewRecorder()
+			b.Private.ServeHTTP(w, r)
+			b.Wait()
+			if w.Code != http.StatusRequestEntityTooLarge || body.left != 0 {
+				t.Errorf("code %d with %d bytes unread; want 413 and 0", w.Code, body.left)
+			}
+			if b.bodies.free != maxInFlight {
+				t.Errorf("%d bytes are still held", maxInFlight-b.bodies.free)
+			}
+		})
+	}
+}
+
+// counting is a body of so many spaces.
+type counting struct{ left int }
+
+func (c *counting) Read(p []byte) (int, error) {
+	n := min(c.left, len(p))
+	c.left -= n
+	for i := range p[:n] {
+		p[i] = ' '
+	}
+	if c.left == 0 {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
 func TestWebhook(t *testing.T) {
 	auth := []string{"Authorization", "Bearer " + amToken}
 	for _, tc := range []struct {

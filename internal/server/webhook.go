@@ -178,7 +178,7 @@ func (b *budget) read(r io.Reader, length int64) (body []byte, release func(), e
 	var held int64
 	release = func() { b.give(held) }
 	if length > maxWebhook {
-		return nil, release, &http.MaxBytesError{Limit: maxWebhook}
+		return nil, release, overLimit(r)
 	}
 	if length >= 0 {
 		if !b.take(length) {
@@ -197,10 +197,20 @@ func (b *budget) read(r io.Reader, length int64) (body []byte, release func(), e
 		}
 		_, err := io.CopyN(&buf, r, slice)
 		switch {
+		case buf.Len() > maxWebhook:
+			buf = bytes.Buffer{}
+			return nil, release, overLimit(r)
 		case errors.Is(err, io.EOF):
 			return buf.Bytes(), release, nil
 		case err != nil:
 			return nil, release, fmt.Errorf("read webhook after %d bytes: %w", buf.Len(), err)
 		}
 	}
+}
+
+// overLimit reads on for a while, holding nothing: many senders look for the
+// answer only when they have sent everything.
+func overLimit(r io.Reader) error {
+	_, _ = io.Copy(io.Discard, r) // it ends at the limit of the connection
+	return &http.MaxBytesError{Limit: maxWebhook}
 }
