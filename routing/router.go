@@ -127,8 +127,12 @@ func (r *Router) compileFallback(cfg *config.Config, ps *config.Problems) {
 		ps.Errorf(at.Pos, "routing.fallback_team: the catalog has no team %q; add the team or correct the name", at.V)
 	case r.fallback.Kind == config.Volunteer:
 		ps.Errorf(at.Pos, "routing.fallback_team: %s is a team of volunteers, who are told but never waited for; name a staff team", r.fallback.Name)
-	case !reachesSomebody(r.fallback):
-		ps.Errorf(at.Pos, "routing.fallback_team: %s reaches nobody; give the team a member with an e-mail address or a Slack id", r.fallback.Name)
+	case !reachesSomebody(r.fallback, cfg.Notifiers):
+		what := "an e-mail address or a Slack id"
+		if cfg.Notifiers.Slack == nil {
+			what = "an e-mail address"
+		}
+		ps.Errorf(at.Pos, "routing.fallback_team: %s reaches nobody; give the team a member with %s", r.fallback.Name, what)
 	}
 	if t := cfg.Self.Team; t.Set() && r.catalog.Team(t.V) == nil {
 		ps.Warnf(t.Pos, "self.team: the catalog has no team %q, the fallback team is told instead; add the team or correct the name", t.V)
@@ -140,15 +144,17 @@ func (r *Router) compileFallback(cfg *config.Config, ps *config.Problems) {
 	}
 }
 
-// reachesSomebody tells whether a team has anybody a channel could reach.
-func reachesSomebody(t *catalog.Team) bool {
+// reachesSomebody tells whether a team has anybody whom a configured channel
+// could reach: Slack also finds people by their e-mail address, mail needs one.
+// Without any channel (a shadow's) an address of either kind will do.
+func reachesSomebody(t *catalog.Team, n config.Notifiers) bool {
 	people := t.Members
 	if t.Lead != nil {
 		people = append(slices.Clip(people), t.Lead)
 	}
+	bySlack := n.Slack != nil || n.Email == nil
 	return slices.ContainsFunc(people, func(p *catalog.Person) bool {
-		return p.Slack != "" || p.Email != "" ||
-			slices.ContainsFunc(p.Contact, func(c string) bool { return strings.HasPrefix(c, "webhook:") })
+		return p.Email != "" || bySlack && p.Slack != ""
 	})
 }
 

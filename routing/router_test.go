@@ -23,11 +23,13 @@ people:
   - {name: ben, email: ben@example.org}
   - {name: dora, email: dora@example.org}
   - {name: vera, email: vera@example.org}
+  - {name: chen, slack: U01CHEN}
 teams:
   - {name: sre, aliases: [ops], members: [amira, ben], lead: amira, manager: dora}
   - {name: content, members: [ben], manager: dora}
   - {name: friends, kind: volunteer, members: [vera]}
   - {name: empty, members: []}
+  - {name: chatters, members: [chen]}
 services:
   - {name: parsoid, aliases: [mw-parsoid], state: third_party, owners: sre, policy: quick,
      alerts: [['alertname="Shared"'], ['alertname="Slow"', 'deployment="mw-parsoid"']]}
@@ -259,6 +261,7 @@ func TestNewProblems(t *testing.T) {
 		{"no fallback", func(c *config.Config) { c.Routing.FallbackTeam.V = "" }, "error: routing.fallback_team is missing"},
 		{"fallback without people", func(c *config.Config) { c.Routing.FallbackTeam.V = "empty" }, "error: routing.fallback_team: empty reaches nobody"},
 		{"fallback of volunteers", func(c *config.Config) { c.Routing.FallbackTeam.V = "friends" }, "error: routing.fallback_team: friends is a team of volunteers"},
+		{"fallback that no channel reaches", func(c *config.Config) { c.Routing.FallbackTeam.V = "chatters" }, "error: routing.fallback_team: chatters reaches nobody; give the team a member with an e-mail address"},
 		{"rule that decides nothing", func(c *config.Config) { c.Routing.Rules[0].Policy.V = "" }, `error: routing.rules: rule "quickly" decides nothing`},
 		{"template that does not parse", func(c *config.Config) { c.Routing.Rules[3].Service.V = "{{ .svc" }, `error: routing.rules.service: rule "probes": want a name or a template`},
 		{"unknown function in a template", func(c *config.Config) { c.Routing.Rules[3].Service.V = "{{ nosuch .svc }}" }, `function "nosuch" not defined`},
