@@ -35,8 +35,8 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: ## all of callchain on this machine, with an inbox in place of Slack and mail
-	go run ./cmd/callchain demo
+demo: build ## all of callchain on this machine, with an inbox in place of Slack and mail
+	@./callchain demo
 
 .PHONY: build
 build: ## ./callchain: one static, stripped binary

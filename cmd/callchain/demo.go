@@ -98,7 +98,8 @@ func runDemo(ctx context.Context, address, pageAddress string, log *slog.Logger,
 	defer srv.Close()
 
 	// serve ends by itself when it cannot listen; then nothing is promised.
-	fmt.Fprintf(std.out, "The demo's page:  http://%s\ncallchain itself: %s\nStop it with Ctrl-C; nothing is kept.\n", pageDoor.Addr(), base)
+	fmt.Fprintf(std.out, "The demo's page:  http://%s\ncallchain itself: %s\nFrom a terminal:  callchain incidents list --url=%[2]s --token-file=%[3]s\n"+
+		"Stop it with Ctrl-C; nothing is kept. Two warnings about eventgate belong to the show: it is owned in part.\n", pageDoor.Addr(), base, token)
 	return serve(ctx, serving{file: file, addresses: []string{address}}, log)
 }
 

@@ -26,6 +26,7 @@ var update = flag.Bool("update", false, "rewrite what the README shows with what
 var (
 	file    = regexp.MustCompile("(?s)```yaml\n# (\\S+)\n(.*?)```\n")
 	console = regexp.MustCompile("(?s)```console\n\\$ callchain ([^\n]*)\n(.*?)```\n")
+	posted  = regexp.MustCompile("(?s) -d '\n *(\\{.*?\\})'\n")
 	page    = regexp.MustCompile("(?s)(gets a direct message and a mail:\n\n)```\n(.*?)```\n")
 )
 
@@ -40,7 +41,7 @@ func TestReadme(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, "secrets"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"am-token", "slack-bot-token", "slack-signing-secret", "smtp", "link-key"} {
+	for _, name := range []string{"am-token", "slack-bot-token", "slack-signing-secret", "smtp", "link-key", "api-token"} {
 		write(t, dir, filepath.Join("secrets", name), strings.Repeat(name, 10)+"\n")
 	}
 	files := map[string]string{}
@@ -49,13 +50,18 @@ func TestReadme(t *testing.T) {
 		write(t, dir, string(m[1]), files[string(m[1])])
 	}
 
+	try := posted.FindSubmatch(readme)
+	if try == nil {
+		t.Fatal("the README posts no alert with curl -d any more")
+	}
+
 	got := console.ReplaceAllFunc(readme, func(block []byte) []byte {
 		args := string(console.FindSubmatch(block)[1])
 		return fmt.Appendf(nil, "```console\n$ callchain %s\n%s```\n", args, typed(t, dir, args))
 	})
 	got = page.ReplaceAllFunc(got, func(block []byte) []byte {
 		m := page.FindSubmatch(block)
-		text := theMail(t, dir, files["callchain.yml"])
+		text := theMail(t, dir, files["callchain.yml"], try[1])
 		if sameMail(string(m[2])) == sameMail(text) {
 			return block // it differs in times and ids only
 		}
@@ -96,8 +102,9 @@ func typed(t *testing.T, dir, args string) string {
 }
 
 // theMail is the mail that the README's alert causes under its configuration,
-// with stand-ins for Slack and the smarthost.
-func theMail(t *testing.T, dir, configuration string) string {
+// with stand-ins for Slack and the smarthost. The webhook that the README
+// posts by hand must be taken too, and wake the same person.
+func theMail(t *testing.T, dir, configuration string, try []byte) string {
 	t.Helper()
 	mails, err := inbox.StartSMTP("127.0.0.1:0")
 	if err != nil {
@@ -130,21 +137,31 @@ func theMail(t *testing.T, dir, configuration string) string {
 	body := `{"version":"4","groupKey":"{}:{alertname=\"HighErrorRate\"}","groupLabels":{"alertname":"HighErrorRate"},"externalURL":"http://alertmanager.example.org:9093","alerts":[
 		{"status":"firing","labels":{"alertname":"HighErrorRate","service":"parsoid","severity":"page"},
 		 "annotations":{"summary":"5xx ratio above 5 %","runbook_url":"https://runbooks.example.org/parsoid#errors"},"startsAt":"2026-11-20T09:00:00Z"}]}`
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, cc.URL+"/api/v1/webhook/alertmanager/main", bytes.NewBufferString(body))
-	if err != nil {
-		t.Fatal(err)
+	post := func(body []byte) {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, cc.URL+"/api/v1/webhook/alertmanager/main", bytes.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+strings.Repeat("am-token", 10))
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil || resp.StatusCode != http.StatusOK {
+			t.Fatalf("the webhook: %v %v", resp, err)
+		}
+		resp.Body.Close()
 	}
-	req.Header.Set("Authorization", "Bearer "+strings.Repeat("am-token", 10))
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil || resp.StatusCode != http.StatusOK {
-		t.Fatalf("the webhook: %v %v", resp, err)
-	}
-	resp.Body.Close()
+	post([]byte(body))
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	m, err := mails.Wait(ctx, func(inbox.Mail) bool { return true })
 	if err != nil {
 		t.Fatal(err)
+	}
+	post(try)
+	if _, err := mails.Wait(ctx, func(other inbox.Mail) bool {
+		return other.Header.Get("To") == m.Header.Get("To") && strings.Contains(other.Text, "a first try")
+	}); err != nil {
+		t.Errorf("the alert that the README posts by hand wakes nobody: %v", err)
 	}
 	return fmt.Sprintf("To: %s\nSubject: %s\n\n%s\n", m.Header.Get("To"), m.Subject, strings.TrimSpace(strings.ReplaceAll(m.Text, "\r\n", "\n")))
 }
