@@ -400,7 +400,7 @@ func (ck *checker) fileError(path At[string], err error) error {
 	case statErr == nil:
 		return err
 	case errors.Is(statErr, fs.ErrNotExist):
-		return fmt.Errorf("there is no such file; relative paths start at %s", filepath.Dir(ck.c.File))
+		return fmt.Errorf("there is no such file; make it, or correct the path (a relative one starts in the folder of %s)", filepath.Base(ck.c.File))
 	default:
 		return pathless(statErr)
 	}

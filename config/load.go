@@ -22,7 +22,7 @@ func Load(path string, opts Options) (*Config, Problems) {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		var ps Problems
-		ps.Errorf(Pos{File: path}, "read the configuration: %v", pathless(err))
+		ps.Errorf(Pos{File: path}, "read the configuration: %v; name another with --config.file", pathless(err))
 		return &Config{File: path}, ps
 	}
 	return parseConfig(path, data, opts)

@@ -271,7 +271,7 @@ func TestReadCatalog(t *testing.T) {
 
 func TestMissingFiles(t *testing.T) {
 	c, ps := Load("testdata/none.yml", Options{})
-	if got, want := ps.Error(), "testdata/none.yml: error: read the configuration: open: no such file or directory"; got != want || c == nil {
+	if got, want := ps.Error(), "testdata/none.yml: error: read the configuration: open: no such file or directory; name another with --config.file"; got != want || c == nil {
 		t.Errorf("problems = %s, want %s", got, want)
 	}
 	_, ps = ReadCatalogFiles("testdata/none.yml")

@@ -124,7 +124,14 @@ func incidentCommands(app *kingpin.Application, commands map[string]command) {
 		id := cmd.Arg("id", "The incident.").Required().String()
 		commands[cmd.FullCommand()] = func(ctx context.Context, std streams) error {
 			body := map[string]any{"by": *by, "take_over": *over}
-			return c.incident(ctx, std.out, http.MethodPost, "incidents/"+url.PathEscape(*id)+"/"+name, body, *output, printOutcome)
+			return c.incident(ctx, std.out, http.MethodPost, "incidents/"+url.PathEscape(*id)+"/"+name, body, *output,
+				func(w io.Writer, inc *incident, _ string) {
+					if name == "ack" && inc.State == "acknowledged" && inc.AcknowledgedBy != *by {
+						fmt.Fprintf(w, "%s %s: already acknowledged by %s; nothing changed\n", inc.ID, clean(inc.Subject), clean(inc.AcknowledgedBy))
+						return
+					}
+					printOutcome(w, inc)
+				})
 		}
 	}
 }
@@ -187,8 +194,10 @@ func (inc *incident) stateWords() string {
 }
 
 // printOutcome says what an action came to.
-func printOutcome(w io.Writer, inc *incident, _ string) {
+func printOutcome(w io.Writer, inc *incident) {
 	switch {
+	case inc.State == "acknowledged":
+		fmt.Fprintf(w, "%s %s: acknowledged by %s\n", inc.ID, clean(inc.Subject), clean(inc.AcknowledgedBy))
 	case inc.AcknowledgedBy != "":
 		fmt.Fprintf(w, "%s %s: %s, acknowledged by %s\n", inc.ID, clean(inc.Subject), inc.State, clean(inc.AcknowledgedBy))
 	default:
