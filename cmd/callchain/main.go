@@ -80,6 +80,11 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	testPageCommand(app, commands)
 	versionCommand(app, commands)
 
+	if len(args) == 0 {
+		app.UsageWriter(stderr)
+		app.Usage(nil)
+		return notDone
+	}
 	name, err := app.Parse(nameStdin(args))
 	if err != nil {
 		fmt.Fprintf(stderr, "callchain: %v\nSee: callchain %s--help\n", err, subcommand(app, args))

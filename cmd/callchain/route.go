@@ -130,7 +130,7 @@ func alertsOf(args []string, stdin io.Reader) ([]routing.Alert, error) {
 	for _, arg := range args {
 		name, value, ok := strings.Cut(arg, "=")
 		if !ok || name == "" {
-			return nil, fmt.Errorf(`%q is no label; write label=value, or "-" alone for a payload on standard input`, arg)
+			return nil, fmt.Errorf(`%q is no label; write label=value, or "-" alone for a payload on standard input`, strings.TrimPrefix(arg, "\x00"))
 		}
 		if _, twice := labels[name]; twice {
 			return nil, fmt.Errorf("the label %s is given twice", name)
