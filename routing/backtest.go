@@ -1,6 +1,13 @@
 package routing
 
 import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -84,4 +91,67 @@ func (b *Backtest) count(res Resolution) {
 	}
 	b.ByUrgency[string(res.Urgency)]++
 	b.ByAssessment[string(res.Assessment)]++
+}
+
+// Expectation is what somebody wants a backtest to count: all of an earlier one,
+// or only the counts that matter. What it does not name may be anything.
+type Expectation struct {
+	Alerts       *int           `json:"alerts"`
+	ToService    *int           `json:"to_service"`
+	ToTeam       *int           `json:"to_team"`
+	Unmapped     *int           `json:"unmapped"`
+	ByService    map[string]int `json:"by_service"`
+	ByTeam       map[string]int `json:"by_team"`
+	ByRule       map[string]int `json:"by_rule"`
+	ByUrgency    map[string]int `json:"by_urgency"`
+	ByAssessment map[string]int `json:"by_assessment"`
+}
+
+// ParseExpectation reads an expectation: a backtest's JSON or a part of it. A
+// word that no backtest has is an error, because it would check nothing.
+func ParseExpectation(data []byte) (Expectation, error) {
+	var e Expectation
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&e); err != nil {
+		return e, err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return e, errors.New("more than one JSON object")
+	}
+	return e, nil
+}
+
+// Differences tells every count that is not as expected, in a fixed order.
+func (b *Backtest) Differences(e Expectation) []string {
+	var out []string
+	differ := func(what string, want, got int) {
+		if want != got {
+			out = append(out, fmt.Sprintf("%s: want %d, got %d", what, want, got))
+		}
+	}
+	for _, c := range []struct {
+		what string
+		want *int
+		got  int
+	}{
+		{"alerts", e.Alerts, b.Alerts}, {"to_service", e.ToService, b.ToService},
+		{"to_team", e.ToTeam, b.ToTeam}, {"unmapped", e.Unmapped, b.Unmapped},
+	} {
+		if c.want != nil {
+			differ(c.what, *c.want, c.got)
+		}
+	}
+	for _, c := range []struct {
+		what      string
+		want, got map[string]int
+	}{
+		{"by_service", e.ByService, b.ByService}, {"by_team", e.ByTeam, b.ByTeam}, {"by_rule", e.ByRule, b.ByRule},
+		{"by_urgency", e.ByUrgency, b.ByUrgency}, {"by_assessment", e.ByAssessment, b.ByAssessment},
+	} {
+		for _, name := range slices.Sorted(maps.Keys(c.want)) {
+			differ(c.what+" "+name, c.want[name], c.got[name])
+		}
+	}
+	return out
 }

@@ -186,3 +186,46 @@ func TestRiskWords(t *testing.T) {
 		}
 	}
 }
+
+func TestBacktestExpectation(t *testing.T) {
+	b := NewBacktest(testRouter(t))
+	b.Add(Webhook{Alerts: []WebhookAlert{
+		{Labels: pairs("service=parsoid severity=page"), Fingerprint: 1},
+		{Labels: pairs("team=content"), Fingerprint: 2},
+		{Labels: pairs("alertname=Mystery"), Fingerprint: 3},
+	}}, time.Time{})
+	whole, err := json.Marshal(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name, expected string
+		want           []string
+	}{
+		{"its own output", string(whole), nil},
+		{"nothing", "{}", nil},
+		{"a part that holds", `{"to_service": 1, "by_service": {"parsoid": 1}, "by_team": null}`, nil},
+		{"every kind of difference", `{"alerts": 4, "to_service": 0, "to_team": 2, "unmapped": 0,
+			"by_service": {"parsoid": 2, "maps": 1}, "by_team": {"sre": 1}, "by_rule": {"probes": 1}, "by_urgency": {"page": 0}, "by_assessment": {"owned": 0}}`,
+			[]string{
+				"alerts: want 4, got 3", "to_service: want 0, got 1", "to_team: want 2, got 1", "unmapped: want 0, got 1",
+				"by_service maps: want 1, got 0", "by_service parsoid: want 2, got 1", "by_team sre: want 1, got 0",
+				"by_rule probes: want 1, got 0", "by_urgency page: want 0, got 1", "by_assessment owned: want 0, got 1",
+			}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			e, err := ParseExpectation([]byte(test.expected))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(test.want, b.Differences(e)); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+		})
+	}
+	for _, wrong := range []string{"", "[]", "{", `{"to_services": 1}`, `{"alerts": "3"}`, "{} {}"} {
+		if _, err := ParseExpectation([]byte(wrong)); err == nil {
+			t.Errorf("%q was read as an expectation", wrong)
+		}
+	}
+}

@@ -66,9 +66,14 @@ func routeCommands(app *kingpin.Application, commands map[string]command) {
 
 	back := all.Command("backtest", "Count where recorded alerts would go.")
 	bfile, bexpand, boutput := configFlag(back), expandFlag(back), outputFlag(back, "text", "json")
+	expect := back.Flag("expect", "End with 1 unless the counts are those of this file: what --output=json printed before, or a part of it.").PlaceHolder("FILE").String()
 	files := back.Arg("file", `Files of webhook payloads, one JSON object a line; "-" is standard input.`).Required().Strings()
 	commands[back.FullCommand()] = func(_ context.Context, std streams) error {
 		router, err := routerOf(*bfile, *bexpand, std.err)
+		if err != nil {
+			return err
+		}
+		wanted, err := expectation(*expect)
 		if err != nil {
 			return err
 		}
@@ -80,11 +85,36 @@ func routeCommands(app *kingpin.Application, commands map[string]command) {
 			}
 		}
 		if *boutput == "json" {
-			return printJSON(std.out, count)
+			if err := printJSON(std.out, count); err != nil {
+				return err
+			}
+		} else {
+			printBacktest(std.out, count)
 		}
-		printBacktest(std.out, count)
+		if wrong := count.Differences(wanted); len(wrong) > 0 {
+			for i, line := range wrong {
+				wrong[i] = clean(line)
+			}
+			return status{bad, "not as " + *expect + " expects:\n" + strings.Join(wrong, "\n")}
+		}
 		return nil
 	}
+}
+
+// expectation reads the file that --expect names; without one, anything is expected.
+func expectation(file string) (routing.Expectation, error) {
+	if file == "" {
+		return routing.Expectation{}, nil
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return routing.Expectation{}, fmt.Errorf("--expect: %w", err)
+	}
+	e, err := routing.ParseExpectation(data)
+	if err != nil {
+		return e, fmt.Errorf("--expect %s: want what route backtest --output=json prints, or a part of it: %w", file, err)
+	}
+	return e, nil
 }
 
 func instant(text string) (time.Time, error) {
