@@ -398,6 +398,10 @@ func (s *search) byRules() bool {
 	return s.service != nil
 }
 
+// maxLacking bounds the names of one rule that the trace lists although the
+// catalog lacks them: a label may hold any number.
+const maxLacking = 10
+
 func (s *search) applyRule(rule *rule) {
 	if rule.policy != "" && s.target.Policy == "" {
 		s.target.Policy = rule.policy
@@ -425,12 +429,17 @@ func (s *search) applyRule(rule *rule) {
 		return
 	}
 	found := ""
-	any := false
-	for _, n := range splitNames(given, rule.split) {
-		any = true
+	names := splitNames(given, rule.split)
+	lacking := 0
+	for _, n := range names {
 		svc := s.r.catalog.Service(n)
 		switch {
+		case svc == nil && lacking == maxLacking:
+			s.say("rule ", rule.name, ": matched and gives further names; those that the catalog lacks are not listed")
+			lacking++
+		case svc == nil && lacking > maxLacking:
 		case svc == nil:
+			lacking++
 			s.keep(n)
 			s.say("rule ", rule.name, ": matched and gives ", strconv.Quote(n), ", which the catalog lacks")
 		case s.service == nil:
@@ -441,7 +450,7 @@ func (s *search) applyRule(rule *rule) {
 			s.say("rule ", rule.name, ": also affected: service ", svc.Name)
 		}
 	}
-	if !any {
+	if len(names) == 0 {
 		s.say("rule ", rule.name, ": matched, but gives no name")
 	}
 	if s.service != nil {

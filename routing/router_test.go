@@ -528,3 +528,15 @@ func must(t testing.TB, matchers ...string) config.MatcherSet {
 	}
 	return set
 }
+
+// A label may be as long as its sender likes; what people read must not be.
+func TestTraceOfManyNames(t *testing.T) {
+	r := testRouter(t)
+	got := r.Route(Alert{Labels: map[string]string{"service": strings.Repeat("nosuch,", 10_000) + "maps"}}, time.Time{})
+	if got.Service != "maps" || got.Named != "nosuch" {
+		t.Errorf("service %q, named %q", got.Service, got.Named)
+	}
+	if len(got.Trace) > 20 {
+		t.Errorf("the trace has %d lines", len(got.Trace))
+	}
+}
