@@ -78,7 +78,7 @@ type Engine struct {
 	snap    atomic.Pointer[Snapshot]
 	nudge   chan struct{} // a wake-up earlier than the one slept for was committed
 	work    sync.WaitGroup
-	turns   turns
+	turns   *turns
 	health  map[string]*health
 	slots   map[string]chan struct{} // attempts at once, per channel
 	ticks   chan struct{}            // wake-ups handled at once
@@ -91,6 +91,7 @@ func New(cfg Config, snap *Snapshot) *Engine {
 		log:     cfg.Logger,
 		metrics: newMetrics(cfg.Registerer),
 		nudge:   make(chan struct{}, 1),
+		turns:   newTurns(),
 		health:  map[string]*health{},
 		slots:   map[string]chan struct{}{},
 		ticks:   make(chan struct{}, 32),

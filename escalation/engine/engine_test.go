@@ -337,6 +337,83 @@ func TestOnePageASecondPerPerson(t *testing.T) {
 	})
 }
 
+// When many incidents end at once, somebody's next page does not wait until all
+// their messages say so; and still no second has two messages.
+func TestPagesDoNotQueueBehindEdits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, mem.New(), &fake{}, &fake{})
+		began := time.Now()
+		hook := func(name string, firing bool) {
+			if err := b.Webhook(t.Context(), "main", webhook(name, "parsoid", "page", firing, began)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		const many = 20
+		for i := range many {
+			hook(fmt.Sprintf("Slow%c", 'A'+i), true)
+		}
+		time.Sleep(many * time.Second)
+		for i := range many {
+			hook(fmt.Sprintf("Slow%c", 'A'+i), false)
+		}
+		time.Sleep(2 * time.Second)
+		fired := time.Now()
+		hook("New", true)
+		time.Sleep(2 * time.Minute)
+		var last time.Time
+		resolved := 0
+		for _, d := range b.slack.all() {
+			if d.Kind != notifiers.Page {
+				continue
+			}
+			if gap := d.at.Sub(last); gap < 900*time.Millisecond {
+				t.Errorf("two messages to ana within %v", gap)
+			}
+			last = d.at
+			if d.Edit && d.Incident.State == notifiers.Resolved {
+				resolved++
+			}
+			if !d.Edit && d.Incident.AlertName == "New" && d.at.Sub(fired) > 3*time.Second {
+				t.Errorf("the page took %v", d.at.Sub(fired))
+			}
+		}
+		if got := len(b.slack.pages()); got != many+1 {
+			t.Errorf("%d pages; want %d", got, many+1)
+		}
+		if resolved != many {
+			t.Errorf("%d messages say that it is resolved; want %d", resolved, many)
+		}
+	})
+}
+
+// An edit comes through although new messages follow each other without a pause.
+func TestEditsComeThrough(t *testing.T) {
+	turns := newTurns()
+	page := escalation.Delivery{Kind: escalation.PageDelivery, Channel: notifiers.Slack, To: "ana"}
+	edit := page
+	edit.Ref = escalation.Ref{Channel: "D1", TS: "1"}
+	key := conversation(page)
+	const began = escalation.Instant(1_000_000)
+	for range 3 {
+		turns.next(page, began)
+	}
+	due := turns.next(edit, began)
+	edit.Attempt = 1
+	off := turns.wait(key, edit, due-500)
+	if off < time.Second || off > 5*time.Second {
+		t.Fatalf("put off by %v", off)
+	}
+	due += escalation.Instant(off.Milliseconds()) - 500
+	edit.Attempt = 2
+	after := turns.next(page, began)
+	if off := turns.wait(key, edit, due); off != 0 {
+		t.Errorf("put off again by %v", off)
+	}
+	if gap := after - due; gap < turnEvery {
+		t.Errorf("the next page follows the edit after %d ms", gap)
+	}
+}
+
 // What a channel asks for one message holds for the conversation: the next
 // incident's page to the same person would only be refused as well.
 func TestWaitsAsLongAsTheChannelAsks(t *testing.T) {

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"time"
 
@@ -57,21 +58,21 @@ func (e *Engine) send(a attempt, received time.Time) {
 	ch := snap.Channels[d.Channel]
 	var res notifiers.Result
 	key := conversation(d)
-	hold := e.turns.held(key, escalation.At(e.store.Now()))
+	hold := e.turns.wait(key, d, escalation.At(e.store.Now()))
 	switch down := e.health[d.Channel].why(); {
 	case ch == nil:
 		res = notifiers.Result{Verdict: notifiers.Refused, Err: errors.New(d.Channel + " is not configured any more")}
 	case down != "":
 		res = notifiers.Result{Verdict: notifiers.Down, Err: errors.New(down)}
 	case hold > 0:
-		res = notifiers.Result{Verdict: notifiers.Retry, After: hold, Err: errors.New(d.Channel + " asked to wait")}
+		res = notifiers.Result{Verdict: notifiers.Retry, After: hold, Err: errWait}
 	default:
 		msg := e.message(snap, &cur.Incident, d)
 		if !received.IsZero() && d.Kind == escalation.PageDelivery && d.Attempt == 1 {
 			e.metrics.webhookToPage.Observe(time.Since(received).Seconds())
 		}
 		res = ch.Deliver(ctx, msg)
-		if res.Verdict == notifiers.Retry && res.After > 0 {
+		if res.Verdict == notifiers.Retry && res.After > 0 && d.Channel == notifiers.Slack {
 			e.turns.hold(key, escalation.At(e.store.Now().Add(res.After)))
 		}
 		e.judge(d.Channel, res)
@@ -97,7 +98,7 @@ func (e *Engine) record(a attempt, res notifiers.Result) {
 			e.metrics.duplicatePages.WithLabelValues("unknown_outcome").Inc()
 		}
 	}
-	if res.Verdict != notifiers.Sent {
+	if res.Verdict != notifiers.Sent && !errors.Is(res.Err, errWait) {
 		e.log.Warn("message not delivered", "incident", a.incident, "notifier", d.Channel, "kind", string(d.Kind), "attempt", d.Attempt, "verdict", res.Verdict.String(), "err", text)
 	}
 	for try := range 4 {
@@ -126,13 +127,26 @@ func (e *Engine) drop(a attempt) {
 	}
 }
 
-// turns paces conversations: one message a second each. It holds only
-// conversations whose next turn is in the future.
+// errWait is why an attempt was put off: not a failure of anything.
+var errWait = errors.New("it is not its turn in the conversation yet")
+
+// turns paces conversations: one message a second each. New messages do not
+// queue behind edits of older ones: when many incidents end, somebody's next
+// page must not wait for all their messages to say so.
 type turns struct {
 	mu     sync.Mutex
-	at     map[string]escalation.Instant
+	at     map[string]escalation.Instant // the next free turn of new messages
+	edits  map[string]escalation.Instant // the next free turn of edits
+	edited map[string]escalation.Instant // the last edit that was made
 	holds  map[string]escalation.Instant // until when the channel wants to hear nothing more there
 	pruned escalation.Instant
+}
+
+func newTurns() *turns {
+	return &turns{
+		at: map[string]escalation.Instant{}, edits: map[string]escalation.Instant{},
+		edited: map[string]escalation.Instant{}, holds: map[string]escalation.Instant{},
+	}
 }
 
 const turnEvery = escalation.Instant(1000)
@@ -145,18 +159,21 @@ func (t *turns) next(d escalation.Delivery, now escalation.Instant) escalation.I
 	key := conversation(d)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.at == nil {
-		t.at = map[string]escalation.Instant{}
-	}
-	if len(t.at) > 1000 && now > t.pruned+60_000 {
-		for k, at := range t.at {
-			if at <= now {
-				delete(t.at, k)
-			}
+	if now > t.pruned+60_000 {
+		for _, m := range []map[string]escalation.Instant{t.at, t.edits, t.edited, t.holds} {
+			maps.DeleteFunc(m, func(_ string, at escalation.Instant) bool { return at+turnEvery <= now })
 		}
 		t.pruned = now
 	}
 	at := max(now, t.at[key], t.holds[key])
+	if d.Ref != (escalation.Ref{}) {
+		at = max(at, t.edits[key])
+		t.edits[key] = at + turnEvery
+		return at
+	}
+	if last := t.edited[key]; last != 0 {
+		at = max(at, last+turnEvery)
+	}
 	t.at[key] = at + turnEvery
 	return at
 }
@@ -169,27 +186,33 @@ func conversation(d escalation.Delivery) string {
 	return d.Channel + " " + d.Address
 }
 
-// hold keeps a conversation quiet until an instant: what else has its turn
-// there would only be refused as well.
+// hold keeps a conversation quiet until an instant: what else is due there
+// would only be refused as well.
 func (t *turns) hold(key string, until escalation.Instant) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.holds == nil {
-		t.holds = map[string]escalation.Instant{}
-	}
 	t.holds[key] = max(t.holds[key], until)
 }
 
-// held is how much longer a conversation is to be kept quiet.
-func (t *turns) held(key string, now escalation.Instant) time.Duration {
+// wait is how much longer a delivery whose turn has come must not be made: the
+// channel asked to be left alone, or new messages came in between.
+func (t *turns) wait(key string, d escalation.Delivery, now escalation.Instant) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	until := t.holds[key]
-	if until <= now {
-		delete(t.holds, key)
+	if until := t.holds[key]; until > now {
+		return time.Duration(until-now) * time.Millisecond
+	}
+	if d.Channel != notifiers.Slack || d.Ref == (escalation.Ref{}) {
 		return 0
 	}
-	return time.Duration(until-now) * time.Millisecond
+	if next := t.at[key]; next > now && d.Attempt == 1 {
+		// Put off once, to a turn of its own: an edit must come through at last.
+		next = max(next, now+turnEvery)
+		t.at[key] = next + turnEvery
+		return time.Duration(next-now) * time.Millisecond
+	}
+	t.edited[key] = now
+	return 0
 }
 
 // health is what is known of a channel as a whole.
