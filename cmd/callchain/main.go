@@ -25,6 +25,10 @@ const (
 	notDone = 2 // used wrongly, or could not run
 )
 
+// An argument is what it says, also one that begins with "@": nothing that people
+// write to each other names a file of arguments.
+func init() { kingpin.EnableFileExpansion = false }
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -90,7 +94,11 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		fmt.Fprintf(stderr, "callchain: %v\nSee: callchain %s--help\n", err, subcommand(app, args))
 		return notDone
 	}
-	err = commands[name](ctx, streams{stdin, stdout, stderr})
+	out := &written{to: stdout}
+	err = commands[name](ctx, streams{stdin, out, stderr})
+	if err == nil && out.err != nil {
+		err = fmt.Errorf("write the result: %w", out.err)
+	}
 	if err == nil {
 		return good
 	}
@@ -102,6 +110,21 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		fmt.Fprintf(stderr, "callchain: %v\n", err)
 	}
 	return code
+}
+
+// written remembers the first error of an output: a result that did not arrive,
+// because the disk is full, is none.
+type written struct {
+	to  io.Writer
+	err error
+}
+
+func (w *written) Write(p []byte) (int, error) {
+	n, err := w.to.Write(p)
+	if w.err == nil {
+		w.err = err
+	}
+	return n, err
 }
 
 // fromStdin is what the argument "-" becomes: kingpin would take it for a flag
