@@ -456,7 +456,11 @@ func (ck *checker) known(key string, name At[string], kind string, names []At[st
 		list = append(list, n.V)
 	}
 	if !slices.Contains(list, name.V) {
-		ck.errorf(name.Pos, "%s: there is no %s %s%s", key, kind, quote(name.V), maybe(name.V, list))
+		right := maybe(name.V, list)
+		if right == "" {
+			right = "; add it or correct the name"
+		}
+		ck.errorf(name.Pos, "%s: there is no %s %s%s", key, kind, quote(name.V), right)
 	}
 }
 

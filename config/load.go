@@ -92,7 +92,7 @@ func ReadCatalog(patterns []At[string]) ([]File, Problems) {
 			seen[path] = true
 			data, err := os.ReadFile(path)
 			if err != nil {
-				ps.Errorf(p.Pos, "catalog_files: read %s: %v", path, pathless(err))
+				ps.Errorf(p.Pos, "catalog_files: read %s: %v; make the file readable or correct its path", path, pathless(err))
 				continue
 			}
 			files = append(files, File{path, data})

@@ -250,7 +250,7 @@ func TestReadCatalog(t *testing.T) {
 		{"glob in order, no folders", []At[string]{pattern("*.yml")}, []string{"a.yml", "b.yml"}, ""},
 		{"each file once", []At[string]{pattern("b.yml"), pattern("*.yml")}, []string{"b.yml", "a.yml"}, ""},
 		{"glob without a match", []At[string]{pattern("x*.yml")}, nil, `callchain.yml:2:17: warning: catalog_files: "DIR/x*.yml" matches no file`},
-		{"file that is not there", []At[string]{pattern("x.yml")}, nil, `callchain.yml:2:17: error: catalog_files: read DIR/x.yml: open: no such file or directory`},
+		{"file that is not there", []At[string]{pattern("x.yml")}, nil, `callchain.yml:2:17: error: catalog_files: read DIR/x.yml: open: no such file or directory; make the file readable or correct its path`},
 		{"bad pattern", []At[string]{pattern("[.yml")}, nil, `callchain.yml:2:17: error: catalog_files: "DIR/[.yml" is not a pattern that can be matched: syntax error in pattern`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
