@@ -203,8 +203,8 @@ func (n *Notifier) Respond(ctx context.Context, responseURL, text, takeOver stri
 	return nil
 }
 
-// mayRespond allows Slack's own hooks and the host that the API has: a forged
-// response URL must not make callchain call other hosts.
+// mayRespond allows Slack's own hooks and the host that the API has, on whatever
+// port: a forged response URL must not make callchain call other hosts.
 func (n *Notifier) mayRespond(responseURL string) error {
 	to, err := url.Parse(responseURL)
 	api, apiErr := url.Parse(n.cfg.APIURL)
@@ -212,7 +212,7 @@ func (n *Notifier) mayRespond(responseURL string) error {
 	case err != nil || to.User != nil || to.Host == "":
 	case to.Scheme == "https" && (to.Host == "hooks.slack.com" || to.Host == "hooks.slack-gov.com"):
 		return nil
-	case apiErr == nil && to.Scheme == api.Scheme && strings.EqualFold(to.Host, api.Host):
+	case apiErr == nil && to.Scheme == api.Scheme && strings.EqualFold(to.Hostname(), api.Hostname()):
 		return nil
 	}
 	return errors.New("answering a press: the response URL is not Slack's")
