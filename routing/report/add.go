@@ -1,0 +1,76 @@
+package report
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"maps"
+	"slices"
+
+	"callchain/config"
+)
+
+func hash(subject string) string {
+	sum := sha256.Sum256([]byte(subject))
+	return hex.EncodeToString(sum[:8])
+}
+
+// Add counts an event in.
+func (f *Facts) Add(e Event) {
+	f.Schema, f.Day, f.Subject = Schema, e.Day, e.Subject
+	f.Service, f.Named, f.Team = e.Service, e.Named, e.Team
+	f.Confidential = f.Confidential || e.Confidential
+	f.State, f.Assessment, f.Missing = e.State, e.Assessment, e.Missing
+	for _, a := range e.Alerts {
+		f.Alerts++
+		f.Urgencies = count(f.Urgencies, a.Urgency, 1, len(config.Urgencies))
+		f.Names = count(f.Names, a.Name, 1, MaxNames)
+		if e.Recorded != "" {
+			f.Recorded = count(f.Recorded, e.Recorded, 1, MaxNames)
+		}
+		if e.Service == "" {
+			f.label(a.Labels)
+		}
+	}
+	if e.Opened {
+		f.Incidents++
+	}
+	f.Pages += e.Pages
+	f.Escalations += e.Escalations
+	for _, h := range e.Shadow {
+		f.Shadow = count(f.Shadow, h, 1, MaxNames)
+	}
+	if e.Ack != nil {
+		f.AckCount++
+		if len(f.Acks) < MaxAcks {
+			f.Acks = append(f.Acks, *e.Ack)
+		}
+	}
+	for _, r := range e.Risks {
+		f.RiskCounts = count(f.RiskCounts, r.Kind, 1, MaxNames)
+		if len(f.Risks) < MaxRisks {
+			f.Risks = append(f.Risks, r)
+		}
+	}
+}
+
+// count adds to a counter; beyond limit different keys, further ones are counted under "".
+func count[K ~string](m map[K]int, key K, n, limit int) map[K]int {
+	if m == nil {
+		m = map[K]int{}
+	}
+	if _, known := m[key]; !known && len(m) >= max(limit, 4) {
+		key = ""
+	}
+	m[key] += n
+	return m
+}
+
+func (f *Facts) label(labels map[string]string) {
+	i := slices.IndexFunc(f.Labels, func(l LabelSet) bool { return maps.Equal(l.Labels, labels) })
+	switch {
+	case i >= 0:
+		f.Labels[i].Count++
+	case len(f.Labels) < MaxLabels:
+		f.Labels = append(f.Labels, LabelSet{labels, 1})
+	}
+}
