@@ -41,12 +41,6 @@ var unbuiltConfig = []unbuilt[Config]{
 		return first(c.Notifiers.Webhooks, func(w Webhook) Pos { return w.Pos })
 	}, Warning, "notifiers.webhooks: not built yet, nothing is sent to them"},
 	{func(c *Config) Pos {
-		if c.Shadow.V {
-			return c.Shadow.Pos
-		}
-		return Pos{}
-	}, Warning, "shadow: not built yet, pages are really sent"},
-	{func(c *Config) Pos {
 		if c.Web.Auth == nil {
 			return Pos{}
 		}

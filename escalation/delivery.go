@@ -20,6 +20,7 @@ const (
 	BoardDelivery    DeliveryKind = "board"
 	ThreadDelivery   DeliveryKind = "thread"
 	NoticeDelivery   DeliveryKind = "notice"
+	ReportDelivery   DeliveryKind = "report"
 )
 
 // Status is where a delivery stands.
@@ -56,10 +57,11 @@ type Delivery struct {
 	Position int    `json:"sp,omitempty"`
 
 	Status  Status  `json:"s"`
-	At      Instant `json:"t"`           // pending: not before
-	Slot    bool    `json:"l,omitempty"` // pending: At is its turn in the conversation
-	Until   Instant `json:"u,omitempty"` // in flight: until then nobody else sends it
-	Attempt int     `json:"n,omitempty"`
+	At      Instant `json:"t"`            // pending: not before
+	Slot    bool    `json:"l,omitempty"`  // pending: At is its turn in the conversation
+	Until   Instant `json:"u,omitempty"`  // in flight: until then nobody else sends it
+	Attempt int     `json:"n,omitempty"`  // rises with every attempt and names it
+	Tries   int     `json:"tn,omitempty"` // failures since it last arrived, outages of the channel not counted
 	Ref     Ref     `json:"r,omitzero"`   // set: it is there, and is edited from now on
 	Rev     uint64  `json:"v,omitempty"`  // the incident's Rev that it shows
 	Sending uint64  `json:"sv,omitempty"` // in flight: the Rev (thread: the Seq) being sent

@@ -29,9 +29,10 @@ type Seen struct {
 // Tick says that time has passed: it does what is due.
 type Tick struct{}
 
-// Abandoned says that whoever was sending is gone: every attempt that was under
-// way is to be made again at once, without waiting for its lease to run out.
-type Abandoned struct{}
+// Abandoned says that whoever was sending before an instant is gone: attempts of
+// then that are still under way are to be made again at once, without waiting
+// for their leases to run out.
+type Abandoned struct{ Before Instant }
 
 // Acknowledge is somebody's answer. TakeOver: they know that they are not in the chain.
 type Acknowledge struct {

@@ -44,6 +44,7 @@ const (
 	Alerts Kind = ""       // of an Alertmanager group
 	Test   Kind = "test"   // a test page to one person
 	Notice Kind = "notice" // callchain speaks about itself; sent once, never listed
+	Report Kind = "report" // the weekly report to one recipient; likewise
 )
 
 // State is what people see first.
@@ -104,6 +105,7 @@ type Incident struct {
 	Truncated int      `json:"tr,omitempty"` // that Alertmanager did not send, last time
 	SeenAt    Instant  `json:"sa,omitempty"` // the last webhook that spoke of it
 	ReviewAt  Instant  `json:"ra,omitempty"` // when its urgency may rise by itself
+	FactDay   string   `json:"fd,omitempty"` // the day to which its facts belong: when it began, or fired again
 
 	// The chain.
 	Run        int      `json:"rn,omitempty"` // how often the chain started from step 1
@@ -121,6 +123,9 @@ type Incident struct {
 	Paged      []Paged  `json:"pg,omitempty"`  // everybody paged so far, in order
 	ExhaustAt  Instant  `json:"xa,omitempty"`  // when the fallback team is told again
 	Exhausts   int      `json:"xn,omitempty"`
+	FiredAt    Instant  `json:"fa,omitempty"` // when the current run began
+	Woken      int      `json:"wk,omitempty"` // pages to people so far; the channels of one page count once
+	Moves      int      `json:"mv,omitempty"` // steps taken after the first of a run
 
 	// The outbox and the timeline's tail.
 	Deliveries []Delivery `json:"de,omitempty"`
@@ -174,6 +179,7 @@ type Alert struct {
 	Source      string            `json:"g,omitempty"` // generatorURL
 	StartsAt    Instant           `json:"s,omitempty"`
 	EndsAt      Instant           `json:"e,omitempty"` // 0 while firing
+	ReviewAt    Instant           `json:"v,omitempty"` // when its urgency may rise by itself
 }
 
 // Gone is an episode that ended.
@@ -194,11 +200,12 @@ type Paged struct {
 
 // Entry is a line of the timeline.
 type Entry struct {
-	Seq  int     `json:"q"`
-	At   Instant `json:"t"`
-	Text string  `json:"x"`
-	By   string  `json:"b,omitempty"` // a person's handle
-	Ring bool    `json:"r,omitempty"` // worth a broadcast
+	Seq     int     `json:"q"`
+	At      Instant `json:"t"`
+	Text    string  `json:"x"`
+	By      string  `json:"b,omitempty"` // a person's handle
+	Ring    bool    `json:"r,omitempty"` // worth a broadcast
+	Mention string  `json:"m,omitempty"` // a handle: worth telling them by name
 }
 
 // Open tells whether the incident is not resolved.

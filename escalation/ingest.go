@@ -1,6 +1,7 @@
 package escalation
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/base32"
 	"encoding/binary"
@@ -13,15 +14,17 @@ import (
 	"callchain/config"
 	"callchain/routing"
 	"callchain/routing/catalog"
+	"callchain/routing/report"
 )
 
 // Group is the record beside the incidents of one Alertmanager group: (source,
 // groupLabels), not groupKey, which changes whenever a route's matchers do.
 type Group struct {
-	Schema int               `json:"z"`
-	ID     string            `json:"id"`
-	Source string            `json:"src"`
-	Labels map[string]string `json:"gl,omitempty"`
+	Schema      int               `json:"z"`
+	ID          string            `json:"id"`
+	Source      string            `json:"src"`
+	ExternalURL string            `json:"eu,omitempty"` // of an Alertmanager of the source
+	Labels      map[string]string `json:"gl,omitempty"`
 
 	// Incidents that an alert of the group may belong to: all open ones, and
 	// closed ones while they may fire again or have alerts that still fire.
@@ -45,7 +48,10 @@ type Deferred struct {
 const maxDeferred = 50
 
 // groupRetention is how long an untouched group record without open incidents is kept.
-const groupRetention = 24 * time.Hour
+const (
+	groupRetention    = 24 * time.Hour
+	recordedRetention = 7 * 24 * time.Hour // with alerts that open no incident and still fire
+)
 
 // GroupID names the group of a source: its first byte is the partition of
 // everything that belongs to it.
@@ -88,22 +94,14 @@ func Partition(id string) (uint8, bool) {
 	return b[0], true
 }
 
-// Fact is what is recorded of an alert that opens no incident.
-type Fact struct {
-	Day     string // of the instant it was received, UTC: 2026-11-20
-	Subject string
-	Alert   string // alertname
-	Reason  string
-}
-
 // Resolutions counts what became of resolved alerts, for the metric.
 type Resolutions struct{ Applied, Unknown, Early int }
 
 // Ingested is what a webhook did to its group.
 type Ingested struct {
 	Group       Group
-	Incidents   []Incident // all that were given, and new ones
-	Facts       []Fact
+	Incidents   []Incident     // all that were given, and new ones
+	Facts       []report.Event // of alerts that open no incident
 	Resolutions Resolutions
 	// StaleRules are those for which an incident was opened. The caller claims
 	// their day; for those that another group claimed it calls Ingest again,
@@ -138,6 +136,9 @@ func Ingest(g Group, incs []Incident, source string, w routing.Webhook, now time
 	in.out.Incidents = slices.Clone(incs)
 	in.observes = make([]Observe, len(incs))
 	in.out.Group.Orphans = fresh(g.Orphans, in.now)
+	if in.out.Group.ExternalURL == "" { // peers have different ones: the first will do
+		in.out.Group.ExternalURL = w.ExternalURL
+	}
 
 	// Resolves first: an alert that one webhook reports both ways is decided by
 	// its instants, not by the order in the list.
@@ -145,6 +146,9 @@ func Ingest(g Group, incs []Incident, source string, w routing.Webhook, now time
 		if a := &w.Alerts[i]; !a.Firing {
 			in.resolved(a)
 		}
+	}
+	if len(in.orphans) > 0 {
+		in.out.Group.Orphans = bury(in.out.Group.Orphans, in.orphans)
 	}
 	for i := range w.Alerts {
 		if a := &w.Alerts[i]; a.Firing {
@@ -157,6 +161,9 @@ func Ingest(g Group, incs []Incident, source string, w routing.Webhook, now time
 			continue
 		}
 		ob.Truncated = int(min(w.Truncated, 1<<30))
+		if w.GroupKey == "" { // ours, for deferred alerts: it does not know
+			ob.Truncated = in.out.Incidents[i].Truncated
+		}
 		in.out.Incidents[i], _ = Step(in.out.Incidents[i], ob, now, env)
 	}
 	in.prune()
@@ -167,6 +174,7 @@ type ingest struct {
 	out      Ingested
 	observes []Observe // beside out.Incidents
 	w        *routing.Webhook
+	orphans  []Gone
 	now      Instant
 	at       time.Time
 	env      Env
@@ -209,13 +217,13 @@ func (in *ingest) resolved(a *routing.WebhookAlert) {
 		if ends >= g.Recorded[j].StartsAt {
 			g.Recorded = slices.Delete(g.Recorded, j, j+1)
 			g.Deferred = slices.DeleteFunc(g.Deferred, func(d Deferred) bool { return d.Alert.Fingerprint == a.Fingerprint })
-			g.Orphans = bury(g.Orphans, a.Fingerprint, ends, in.now)
+			in.orphans = append(in.orphans, Gone{a.Fingerprint, ends, in.now})
 		}
 		return
 	}
 	in.out.Resolutions.Unknown++
 	// Its firing may still be on the way, from a peer that is slower.
-	g.Orphans = bury(g.Orphans, a.Fingerprint, ends, in.now)
+	in.orphans = append(in.orphans, Gone{a.Fingerprint, ends, in.now})
 }
 
 func (in *ingest) firing(a *routing.WebhookAlert) {
@@ -236,7 +244,10 @@ func (in *ingest) firing(a *routing.WebhookAlert) {
 			// it stays quiet until a new episode begins. The instants are another
 			// clock's: what began in our future is still the same.
 			j, _ := inc.Episodes.find(a.Fingerprint)
-			if starts <= max(inc.ClosedAt, inc.Episodes[j].StartsAt) {
+			// One that has come to count for more than the incident closed with was
+			// never answered.
+			rose := inc.ClosedBy == nil && r.Urgency.Rank() > inc.Episodes[j].Urgency.Rank()
+			if !rose && starts <= max(inc.ClosedAt, inc.Episodes[j].StartsAt) {
 				return
 			}
 			inc.Episodes = slices.Clone(inc.Episodes)
@@ -261,7 +272,7 @@ func (in *ingest) firing(a *routing.WebhookAlert) {
 			g.Recorded[j].StartsAt = max(g.Recorded[j].StartsAt, starts)
 		} else {
 			g.Recorded = slices.Insert(g.Recorded, j, Episode{a.Fingerprint, starts, r.Urgency})
-			in.out.Facts = append(in.out.Facts, Fact{Day: in.day(), Subject: r.Subject, Alert: a.Labels["alertname"], Reason: reason})
+			in.out.Facts = append(in.out.Facts, recordedFact(seen.Alert, r, reason, in.at, in.env))
 		}
 		if seen.ReviewAt != 0 && len(g.Deferred) < maxDeferred &&
 			!slices.ContainsFunc(g.Deferred, func(d Deferred) bool { return d.Alert.Fingerprint == a.Fingerprint }) {
@@ -286,9 +297,8 @@ func (in *ingest) firing(a *routing.WebhookAlert) {
 // late tells whether a firing is a late copy of an episode that was resolved.
 func (in *ingest) late(fp uint64, starts Instant) bool {
 	match := func(gone []Gone) bool {
-		return slices.ContainsFunc(gone, func(t Gone) bool {
-			return t.Fingerprint == fp && starts <= t.EndsAt && in.now < t.Received.plus(LateCopy)
-		})
+		i, ok := slices.BinarySearchFunc(gone, fp, func(t Gone, fp uint64) int { return cmp.Compare(t.Fingerprint, fp) })
+		return ok && starts <= gone[i].EndsAt && in.now < gone[i].Received.plus(LateCopy)
 	}
 	if match(in.out.Group.Orphans) {
 		return true
@@ -302,7 +312,8 @@ func (in *ingest) late(fp uint64, starts Instant) bool {
 }
 
 // find returns the incident that a new alert of the subject belongs to: the open
-// one, else the one that was resolved less than reopen_within ago, else -1.
+// one, else the one whose alerts resolved it less than reopen_within ago, else -1.
+// What somebody closed stays closed.
 func (in *ingest) find(subject string) int {
 	best := -1
 	for i := range in.out.Incidents {
@@ -313,7 +324,7 @@ func (in *ingest) find(subject string) int {
 		if inc.Open() {
 			return i
 		}
-		if !inc.Archived && in.now <= inc.ClosedAt.plus(in.env.reopenWithin()) && (best < 0 || inc.ClosedAt > in.out.Incidents[best].ClosedAt) {
+		if !inc.Archived && inc.ClosedBy == nil && in.now <= inc.ClosedAt.plus(in.env.reopenWithin()) && (best < 0 || inc.ClosedAt > in.out.Incidents[best].ClosedAt) {
 			best = i
 		}
 	}
@@ -369,7 +380,7 @@ func listed(incs []Incident) []string {
 // the incidents it lists, as far as they still exist.
 func TickGroup(g Group, incs []Incident, now time.Time, env Env) (Group, routing.Webhook, bool) {
 	at := At(now)
-	w := routing.Webhook{GroupLabels: g.Labels}
+	w := routing.Webhook{GroupLabels: g.Labels, ExternalURL: g.ExternalURL}
 	var rest []Deferred
 	for _, d := range g.Deferred {
 		if !d.At.due(at) {
@@ -384,8 +395,9 @@ func TickGroup(g Group, incs []Incident, now time.Time, env Env) (Group, routing
 	g.Deferred = rest
 	g.Orphans = fresh(g.Orphans, at)
 	g.Incidents = listed(incs)
-	gone := len(g.Incidents) == 0 && len(g.Recorded) == 0 && len(g.Orphans) == 0 && len(w.Alerts) == 0 &&
-		at >= g.TouchedAt.plus(groupRetention)
+	// Alerts whose end is never told, as with send_resolved: false, are kept for a while only.
+	quiet := at >= g.TouchedAt.plus(groupRetention) && len(g.Recorded) == 0 || at >= g.TouchedAt.plus(recordedRetention)
+	gone := len(g.Incidents) == 0 && len(w.Alerts) == 0 && quiet
 	return g, w, gone
 }
 
@@ -409,19 +421,17 @@ func fresh(gone []Gone, now Instant) []Gone {
 	return out
 }
 
-// bury adds a tombstone, or moves the one that is there to the later end. A
-// repeated resolve does not prolong the minute.
-func bury(gone []Gone, fp uint64, ends, now Instant) []Gone {
-	for i, t := range gone {
-		if t.Fingerprint == fp {
-			if ends > t.EndsAt {
-				gone = slices.Clone(gone)
-				gone[i].EndsAt, gone[i].Received = ends, now
-			}
-			return gone
+// bury adds tombstones, by fingerprint. Of two for one alert the later end
+// counts; a repeated resolve does not prolong the minute.
+func bury(gone, more []Gone) []Gone {
+	out := slices.Concat(gone, more)
+	slices.SortStableFunc(out, func(a, b Gone) int {
+		if c := cmp.Compare(a.Fingerprint, b.Fingerprint); c != 0 {
+			return c
 		}
-	}
-	return append(slices.Clone(gone), Gone{fp, ends, now})
+		return cmp.Compare(b.EndsAt, a.EndsAt)
+	})
+	return slices.CompactFunc(out, func(a, b Gone) bool { return a.Fingerprint == b.Fingerprint })
 }
 
 // keep takes of an alert what pages and later looks at it need, within bounds.

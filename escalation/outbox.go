@@ -13,7 +13,7 @@ const (
 	retryMax      = 10 * time.Second // 1 s, 2 s, 4 s, 8 s, then every 10 s for as long as it matters
 	probeEvery    = 10 * time.Second // a channel that is down as a whole
 	longWait      = 30 * time.Second // a wait this long is as good as a failure: the other channel is used too
-	coalesceEdits = time.Second      // changes within it are one edit and one thread message
+	coalesceEdits = time.Second      // a message just sent is left alone; lines within it are one thread message
 	maxAttempts   = 30               // of what asks nobody for an answer
 )
 
@@ -123,13 +123,13 @@ func (s *stepper) refresh() {
 		}
 		switch {
 		case d.editable() && d.Ref != (Ref{}) && d.Rev < s.Rev:
-			d.Status, d.Attempt, d.Slot = Pending, 0, false
+			d.Status, d.Tries, d.Slot = Pending, 0, false
 			d.At = s.now
 			if s.now < d.Reached.plus(coalesceEdits) {
 				d.At = d.Reached.plus(coalesceEdits)
 			}
 		case d.Kind == ThreadDelivery && d.Done < s.LastSeq:
-			d.Status, d.Attempt, d.Slot = Pending, 0, false
+			d.Status, d.Tries, d.Slot = Pending, 0, false
 			d.At = s.now.plus(coalesceEdits)
 		}
 	}
@@ -143,12 +143,10 @@ func (s *stepper) result(r Result) Answer {
 	}
 	if d.Attempt != r.Attempt || d.Status != InFlight {
 		// From somebody whose lease was over. If it arrived after all, that is
-		// worth knowing: the message is edited instead of sent again.
-		if r.Verdict == VerdictSent && d.Ref == (Ref{}) && r.Ref != (Ref{}) && d.Kind != ThreadDelivery {
-			d.Ref = r.Ref
-			if d.Reached == 0 {
-				d.Reached = s.now
-			}
+		// worth knowing: it is not sent again, and edited where that is possible.
+		if r.Verdict == VerdictSent && d.Reached == 0 && d.Kind != ThreadDelivery {
+			d.Until, d.Sending = 0, 0
+			s.arrived(d, r.Ref)
 			return Answer{Kind: Done}
 		}
 		return Answer{Kind: Unchanged}
@@ -162,16 +160,17 @@ func (s *stepper) result(r Result) Answer {
 			d.Maybe++
 		}
 		d.Status, d.Error = Pending, r.Error
-		wait := max(backoff(d.Attempt), time.Duration(r.After)*time.Millisecond)
+		d.Tries++
+		wait := max(backoff(d.Tries), time.Duration(r.After)*time.Millisecond)
 		d.At = s.now.plus(wait)
+		id := d.ID
 		s.abandon(d)
 		if r.After == 0 || wait >= longWait {
-			s.otherChannel(d.ID)
+			s.otherChannel(id)
 		}
 	case VerdictDown:
 		d.Status, d.Error = Pending, r.Error
 		d.At = s.now.plus(probeEvery)
-		s.abandon(d)
 		s.otherChannel(d.ID)
 	case VerdictRefused:
 		s.refused(d, r.Error)
@@ -181,15 +180,15 @@ func (s *stepper) result(r Result) Answer {
 	return Answer{Kind: Done}
 }
 
-func backoff(attempt int) time.Duration {
-	if attempt > 4 {
+func backoff(tries int) time.Duration {
+	if tries > 4 {
 		return retryMax
 	}
-	return min(retryMax, time.Second<<max(0, attempt-1))
+	return min(retryMax, time.Second<<max(0, tries-1))
 }
 
 func (s *stepper) arrived(d *Delivery, ref Ref) {
-	d.Status, d.Error, d.Attempt = Sent, "", 0
+	d.Status, d.Error, d.Tries = Sent, "", 0
 	if d.Reached == 0 {
 		d.Reached = s.now
 	}
@@ -205,8 +204,7 @@ func (s *stepper) arrived(d *Delivery, ref Ref) {
 		d.Ref = ref
 	default:
 		// Sent once, never edited: nothing more to remember.
-		id := d.ID
-		s.Deliveries = slices.DeleteFunc(s.Deliveries, func(d Delivery) bool { return d.ID == id })
+		s.forget(d.ID)
 		return
 	}
 	d.Sending = 0
@@ -220,16 +218,22 @@ func (s *stepper) arrived(d *Delivery, ref Ref) {
 	}
 }
 
-// abandon gives up, after many tries, what asks nobody for an answer.
+// abandon gives up, after many tries, what nobody waits for. A page, a board and
+// its thread are tried for as long as the incident needs them.
 func (s *stepper) abandon(d *Delivery) {
-	if d.Attempt < maxAttempts || (d.Kind == PageDelivery && d.Ref == (Ref{}) && s.State == Triggered) {
-		return
+	needed := d.Kind == PageDelivery || d.Kind == BoardDelivery || d.Kind == ThreadDelivery
+	switch {
+	case d.Tries < maxAttempts || needed && d.Ref == (Ref{}) && s.Open():
+	case d.Ref != (Ref{}) || d.Kind == ThreadDelivery:
+		d.Status, d.Rev, d.Done, d.Tries = Sent, s.Rev, s.LastSeq, 0 // it shows an old state for ever
+	default:
+		s.forget(d.ID)
 	}
-	if d.Kind == PageDelivery || d.Kind == BoardDelivery && d.Ref != (Ref{}) {
-		d.Status, d.Rev, d.Attempt = Sent, s.Rev, 0 // it shows an old state for ever
-		return
-	}
-	d.Status = Failed
+}
+
+// forget drops a delivery that will not be needed again.
+func (s *stepper) forget(id string) {
+	s.Deliveries = slices.DeleteFunc(s.Deliveries, func(d Delivery) bool { return d.ID == id })
 }
 
 // refused records that an address will never take the message.
@@ -280,7 +284,7 @@ func (s *stepper) gone(d *Delivery, why string) {
 		d.Status, d.Rev = Sent, s.Rev
 		return
 	}
-	d.Ref, d.Status, d.Attempt = Ref{}, Pending, 0
+	d.Ref, d.Status, d.Tries = Ref{}, Pending, 0
 	d.At = s.now
 }
 
@@ -288,7 +292,11 @@ func (s *stepper) gone(d *Delivery, why string) {
 // one they are paged on, also when they do not list it. It tells whether there
 // is another one under way.
 func (s *stepper) otherChannel(id string) bool {
-	d := *s.delivery(id)
+	found := s.delivery(id)
+	if found == nil {
+		return false
+	}
+	d := *found
 	if d.Kind != PageDelivery || d.Ref != (Ref{}) || s.State != Triggered {
 		return false
 	}
@@ -310,7 +318,7 @@ func (s *stepper) otherChannel(id string) bool {
 			nd := d
 			nd.ID = deliveryID(d.ID, "instead", name)
 			nd.Channel, nd.Address = c.channel, c.address
-			nd.Status, nd.At, nd.Slot, nd.Until, nd.Attempt, nd.Maybe, nd.Error = Pending, s.now, false, 0, 0, 0, ""
+			nd.Status, nd.At, nd.Slot, nd.Until, nd.Attempt, nd.Tries, nd.Maybe, nd.Error = Pending, s.now, false, 0, 0, 0, 0, ""
 			s.add(nd)
 			s.note(d.Channel+" fails for "+d.To+" ("+cut(d.Error, 200)+"): "+name+" is used as well", "")
 			return true
@@ -372,8 +380,7 @@ func Take(inc Incident, now time.Time, pace func(d Delivery, now Instant) Instan
 }
 
 // Moot tells whether an attempt that was taken need not be made any more,
-// because the incident changed since. The lease then simply runs out, or the
-// next commit drops it.
+// because the incident changed since. Drop takes it back.
 func Moot(inc *Incident, id string, attempt int) bool {
 	d := inc.Delivery(id)
 	if d == nil || d.Status != InFlight || d.Attempt != attempt {
@@ -382,9 +389,10 @@ func Moot(inc *Incident, id string, attempt int) bool {
 	return d.Ref == (Ref{}) && inc.over(d)
 }
 
-// Drop takes back an attempt that was not made.
+// Drop takes back an attempt that was not made because it is moot.
 func Drop(inc Incident, id string, attempt int) Incident {
-	if d := inc.Delivery(id); d == nil || d.Status != InFlight || d.Attempt != attempt {
+	d := inc.Delivery(id)
+	if d == nil || d.Status != InFlight || d.Attempt != attempt || !Moot(&inc, id, attempt) {
 		return inc
 	}
 	inc.Deliveries = slices.DeleteFunc(slices.Clone(inc.Deliveries), func(d Delivery) bool { return d.ID == id })
@@ -429,8 +437,11 @@ func (inc *Incident) Expired(now time.Time) bool {
 }
 
 func retention(k Kind) time.Duration {
-	if k == Notice {
+	switch k {
+	case Notice:
 		return 24 * time.Hour
+	case Report:
+		return 8 * 7 * 24 * time.Hour // longer than any catch-up: a period is sent once
 	}
 	return ClosedRetention
 }

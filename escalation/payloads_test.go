@@ -71,7 +71,7 @@ func TestRecordedAlertsReachSomebody(t *testing.T) {
 				continue
 			}
 			if group.Recorded.Firing(a.Fingerprint) {
-				if len(in) != 0 || len(w.facts) == 0 || w.facts[0].Reason == "" {
+				if len(in) != 0 || len(w.facts) == 0 || w.facts[0].Recorded == "" {
 					t.Errorf("%v: recorded, and in %d incidents, with %d reasons", a.Labels, len(in), len(w.facts))
 				}
 				continue

@@ -32,7 +32,7 @@ func anything(t *rapid.T, inc Incident, now time.Time) Event {
 	case 0:
 		return Tick{}
 	case 7:
-		return Abandoned{}
+		return Abandoned{Before: At(now)}
 	case 1:
 		return Acknowledge{By: who(), TakeOver: rapid.Bool().Draw(t, "take over"), Stranger: rapid.Bool().Draw(t, "stranger")}
 	case 2:

@@ -20,6 +20,8 @@ type Env struct {
 	Settings *config.Escalation
 	Channels map[string]bool // the configured ones: slack, email
 	Channel  string          // notifiers.slack.channel: the board of teams without one
+	Zone     *time.Location  // of the weekly report: decides to which day a fact belongs; nil: UTC
+	Shadow   bool            // nothing is sent: who would have been paged is recorded instead
 }
 
 func (e Env) reopenWithin() time.Duration { return time.Duration(e.Settings.ReopenWithin.V) }
@@ -36,7 +38,7 @@ func Step(inc Incident, ev Event, now time.Time, env Env) (Incident, Answer) {
 	case Tick:
 		answer = s.tick()
 	case Abandoned:
-		answer = s.takeBack(func(*Delivery) bool { return true })
+		answer = s.takeBack(func(d *Delivery) bool { return d.Until < ev.Before.plus(Lease(d.Channel)) })
 	case Acknowledge:
 		answer = s.acknowledge(ev)
 	case Escalate:
@@ -77,12 +79,11 @@ func NewNotice(id, team, title, body string, boardOnly bool, now time.Time, env 
 			channel = t.SlackChannel
 		}
 		email = t.Email
-		if p := t.Lead; p != nil && email == "" && !onBoard(channel) {
-			email = p.Email
-		}
-		for _, p := range t.Members {
-			if email == "" && !onBoard(channel) {
-				email = p.Email
+		if !onBoard(channel) { // then somebody of the team is mailed
+			for _, p := range append([]*catalog.Person{t.Lead}, t.Members...) {
+				if p != nil && email == "" {
+					email = p.Email
+				}
 			}
 		}
 	}
@@ -92,6 +93,17 @@ func NewNotice(id, team, title, body string, boardOnly bool, now time.Time, env 
 	if email != "" && env.Channels["email"] && !(boardOnly && onBoard(channel)) {
 		s.add(Delivery{ID: deliveryID(id, "notice", "email"), Kind: NoticeDelivery, Channel: "email", To: team, Address: email})
 	}
+	return s.Incident
+}
+
+// NewReport makes the record by which a period's report goes to one recipient.
+// What it says is computed when it is sent.
+func NewReport(id, period, channel, address string, now time.Time) Incident {
+	s := &stepper{now: At(now), at: now, Incident: Incident{
+		Schema: Schema, ID: id, Kind: Report, State: Resolved, Urgency: config.Notify, OpenedAt: At(now), ClosedAt: At(now),
+		Target: routing.Target{Subject: "report:" + period}, Title: period,
+	}}
+	s.add(Delivery{ID: deliveryID(id, period, channel), Kind: ReportDelivery, Channel: channel, To: address, Address: address})
 	return s.Incident
 }
 
@@ -130,6 +142,7 @@ func (s *stepper) observe(ev Observe) Answer {
 	born := s.Rev == 0 && s.LastSeq == 0
 	wasOpen := s.Open()
 	var added, resolved int
+	var over []Gone
 	for _, seen := range ev.Resolved {
 		i, ok := s.Episodes.find(seen.Fingerprint)
 		if !ok || (seen.EndsAt != 0 && seen.EndsAt < s.Episodes[i].StartsAt) {
@@ -140,7 +153,7 @@ func (s *stepper) observe(ev Observe) Answer {
 			ends = s.now
 		}
 		s.Episodes = slices.Delete(s.Episodes, i, i+1)
-		s.Gone = bury(fresh(s.Gone, s.now), seen.Fingerprint, ends, s.now)
+		over = append(over, Gone{seen.Fingerprint, ends, s.now})
 		s.Over++
 		resolved++
 		for j := range s.Shown {
@@ -148,6 +161,9 @@ func (s *stepper) observe(ev Observe) Answer {
 				s.Shown[j].EndsAt = ends
 			}
 		}
+	}
+	if len(over) > 0 {
+		s.Gone = bury(fresh(s.Gone, s.now), over)
 	}
 	for _, seen := range ev.Firing {
 		if seen.ReviewAt != 0 && (s.ReviewAt == 0 || seen.ReviewAt < s.ReviewAt) {
@@ -171,6 +187,7 @@ func (s *stepper) observe(ev Observe) Answer {
 		}
 		s.Episodes = slices.Insert(s.Episodes, i, Episode{seen.Fingerprint, seen.StartsAt, seen.Urgency})
 		s.Gone = slices.DeleteFunc(s.Gone, func(g Gone) bool { return g.Fingerprint == seen.Fingerprint })
+		seen.Alert.ReviewAt = seen.ReviewAt
 		s.show(seen.Alert)
 		added++
 	}
@@ -188,6 +205,7 @@ func (s *stepper) observe(ev Observe) Answer {
 	case !wasOpen:
 		return Answer{Kind: Unchanged}
 	case born:
+		s.FactDay = s.env.Day(s.at)
 		s.note("opened: "+s.alertWords(added)+" for "+s.Subject, "")
 		s.setUrgency(s.Episodes.highest())
 		s.boards()
@@ -197,7 +215,7 @@ func (s *stepper) observe(ev Observe) Answer {
 	case added > 0:
 		e := s.note(fmt.Sprintf("%d more %s: %d in all", added, fires(added), s.Firing()), "")
 		if s.State == Acknowledged && s.Ack != nil {
-			e.By = s.Ack.Handle
+			e.Mention = s.Ack.Handle
 		}
 		s.Rev++
 	case resolved > 0 && s.still() > 0:
@@ -224,7 +242,8 @@ func (s *stepper) still() int {
 	return len(s.Episodes)
 }
 
-// show keeps an alert to be shown; when there are too many, a resolved one makes room.
+// show keeps an alert to be shown; when there are too many, one makes room that is
+// resolved, or that need not be looked at again when this one has to.
 func (s *stepper) show(a Alert) {
 	for i := range s.Shown {
 		if s.Shown[i].Fingerprint == a.Fingerprint {
@@ -237,7 +256,8 @@ func (s *stepper) show(a Alert) {
 		return
 	}
 	for i := range s.Shown {
-		if s.Shown[i].EndsAt != 0 {
+		// One that is to be looked at again has to be known by its labels.
+		if s.Shown[i].EndsAt != 0 || a.ReviewAt != 0 && s.Shown[i].ReviewAt == 0 {
 			s.Shown[i] = a
 			return
 		}
@@ -253,12 +273,13 @@ func (s *stepper) reopen() {
 	was := s.Urgency
 	s.State, s.ClosedAt, s.ArchiveAt, s.ClosedBy = Triggered, 0, 0, nil
 	s.Opens++
+	s.FactDay = s.env.Day(s.at)
 	s.Urgency = s.Episodes.highest()
 	again := "fires again: " + s.alertWords(s.Firing())
 	worse := s.Urgency.Rank() > was.Rank()
 	if s.Ack != nil && !worse && s.now < s.Ack.At.plus(time.Duration(s.env.Settings.AckExpires.For(s.Urgency))) {
 		s.State = Acknowledged
-		s.note(again+"; it stays with "+s.Ack.String(), s.Ack.Handle)
+		s.note(again+"; it stays with "+s.Ack.String(), s.Ack.Handle).Mention = s.Ack.Handle
 		s.Rev++
 		return
 	}
@@ -290,6 +311,7 @@ func (s *stepper) resume(quietly bool) {
 	}
 	s.Rev++
 	s.Run++
+	s.FiredAt = s.now
 	if !quietly {
 		s.RoundPaged = nil
 		s.enter(c, "")
@@ -319,11 +341,13 @@ func (s *stepper) setUrgency(u config.Urgency) {
 // start begins what the urgency asks for.
 func (s *stepper) start() {
 	s.Rev++
+	s.FiredAt = s.now
 	if s.Urgency.Pages() {
 		s.startChain()
 		return
 	}
 	s.stopTimers()
+	s.Round = 0
 	s.mailTeam()
 }
 
@@ -399,8 +423,31 @@ func (s *stepper) page(handle string, step routing.Step) {
 	if len(channels) == 0 {
 		s.unreached(handle, "the catalog has no address of theirs on a channel that is configured")
 	}
+	if len(channels) > 0 {
+		s.Woken++
+		s.supersede(handle)
+	}
 	for _, ch := range channels {
 		s.add(s.pageDelivery(handle, ch, step.Notify, step.Reason))
+	}
+}
+
+// supersede makes room for a new page to somebody: of older ones those that have
+// not arrived need not any more, and the last few are enough to be edited.
+func (s *stepper) supersede(handle string) {
+	const kept = 3
+	there := map[string]int{}
+	for i := len(s.Deliveries) - 1; i >= 0; i-- {
+		d := &s.Deliveries[i]
+		if d.Kind != PageDelivery || d.To != handle || d.Status == InFlight {
+			continue
+		}
+		if d.Reached != 0 {
+			there[d.Channel]++
+		}
+		if d.Reached == 0 || there[d.Channel] > kept {
+			s.Deliveries = slices.Delete(s.Deliveries, i, i+1)
+		}
 	}
 }
 
@@ -448,6 +495,7 @@ func (s *stepper) advance(by string) {
 		s.RoundPaged = nil
 		c = s.chain(0, nil)
 	}
+	s.Moves++
 	s.enter(c, by)
 }
 
@@ -485,6 +533,7 @@ func (s *stepper) exhaustedEvery() time.Duration {
 
 // exhaustedAgain asks the fallback team again: pages it for an unbreak now, tells its board otherwise.
 func (s *stepper) exhaustedAgain() {
+	s.forget(deliveryID(s.ID, "exhausted", s.Run, s.Exhausts)) // the last one is enough to look at
 	s.Exhausts++
 	s.ExhaustAt = s.now.plus(s.exhaustedEvery())
 	s.Rev++
@@ -561,7 +610,7 @@ func (s *stepper) unreached(handle, why string) {
 func (s *stepper) tick() Answer {
 	changed := s.takeBack(func(d *Delivery) bool { return d.Until.due(s.now) }).Kind == Done
 	if !s.Open() && s.ArchiveAt.due(s.now) {
-		s.ArchiveAt, s.Archived = 0, true
+		s.ArchiveAt, s.Archived, s.Gone = 0, true, nil
 		changed = true
 	}
 	if s.Open() && s.ReviewAt.due(s.now) {
@@ -596,6 +645,7 @@ func (s *stepper) takeBack(gone func(*Delivery) bool) Answer {
 		if d := &s.Deliveries[i]; d.Status == InFlight && gone(d) {
 			d.Status, d.At, d.Slot, d.Until = Pending, s.now, false, 0
 			d.Maybe++
+			d.Tries++
 			answer.Kind = Done
 		}
 	}
@@ -750,7 +800,7 @@ func (s *stepper) close() {
 func (s *stepper) tell(what, except string) {
 	told := map[string]bool{except: true}
 	for _, d := range slices.Clone(s.Deliveries) {
-		if d.Kind != PageDelivery || d.Channel != "email" || told[d.To] || (d.Reached == 0 && d.Status != InFlight) {
+		if d.Kind != PageDelivery || d.Channel != "email" || told[d.To] || d.Reached == 0 && d.Status != InFlight && d.Maybe == 0 {
 			continue
 		}
 		told[d.To] = true

@@ -17,6 +17,7 @@ import (
 	"callchain/config"
 	"callchain/routing"
 	"callchain/routing/catalog"
+	"callchain/routing/report"
 )
 
 // epoch is where every story begins: a Friday morning.
@@ -69,7 +70,7 @@ type world struct {
 	faults []fault // what the channels answer, first match wins
 	log    func(format string, args ...any)
 	days   map[StaleRule]string // who may ask today
-	facts  []Fact
+	facts  []report.Event
 	pages  []pageSent
 	hold   bool // answers do not come: attempts stay in flight
 }
@@ -114,7 +115,7 @@ again:
 	}
 	w.groups[gid] = roundTrip(out.Group)
 	for _, f := range out.Facts {
-		w.log("recorded %s of %s: %s", f.Alert, f.Subject, f.Reason)
+		w.log("recorded %s of %s: %s", f.Alerts[0].Name, f.Subject, f.Recorded)
 		w.facts = append(w.facts, f)
 	}
 	for _, inc := range out.Incidents {

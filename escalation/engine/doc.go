@@ -14,6 +14,8 @@
 //	c/ID           escalation.Incident, archived: so that lists of open ones stay
 //	               short. None comes back from there, so no key is used twice.
 //	n/ID           a notice: callchain speaking about itself
-//	f/DAY/SUBJECT  alerts that opened no incident, counted
+//	f/DAY/SUBJECT  report.Facts: what happened to a subject's alerts of a day
+//	r/ID           the weekly report of one period to one recipient
+//	p/weekly       when the weekly report is due (partition 0)
 //	d/SERVICE/ALERT  the day on which a decommissioned service's alert was paged about
 package engine

@@ -82,6 +82,11 @@ type Engine struct {
 	health  map[string]*health
 	slots   map[string]chan struct{} // attempts at once, per channel
 	ticks   chan struct{}            // wake-ups handled at once
+	began   escalation.Instant       // attempts that were taken before are not ours
+
+	draining atomic.Bool        // nothing new is sent
+	sending  context.Context    // of every attempt; over when draining takes too long
+	cut      context.CancelFunc // ends sending
 }
 
 // New makes an engine. It does nothing by itself until Run.
@@ -95,7 +100,9 @@ func New(cfg Config, snap *Snapshot) *Engine {
 		health:  map[string]*health{},
 		slots:   map[string]chan struct{}{},
 		ticks:   make(chan struct{}, 32),
+		began:   escalation.At(cfg.Store.Now()),
 	}
+	e.sending, e.cut = context.WithCancel(context.Background())
 	for _, name := range []string{notifiers.Slack, notifiers.Email} {
 		e.health[name] = &health{}
 		e.slots[name] = make(chan struct{}, 32)
@@ -127,6 +134,14 @@ func (s *Snapshot) env() escalation.Env {
 	env := escalation.Env{Router: s.Router, Settings: &s.Config.Escalation, Channels: map[string]bool{}}
 	for name := range s.Channels {
 		env.Channels[name] = true
+	}
+	env.Shadow = s.Config.Shadow.V
+	if env.Shadow && len(env.Channels) == 0 {
+		// Nothing is sent: people would be paged over whatever the catalog has of them.
+		env.Channels[notifiers.Slack], env.Channels[notifiers.Email] = true, true
+	}
+	if w := s.Config.Reports.Weekly; w != nil {
+		env.Zone = w.Timezone.V
 	}
 	if s.Config.Notifiers.Slack != nil {
 		env.Channel = s.Config.Notifiers.Slack.Channel.V
@@ -164,16 +179,7 @@ func (e *Engine) Webhook(ctx context.Context, source string, w routing.Webhook) 
 		if err := t.group(group, out.Group); err != nil {
 			return err
 		}
-		for i, inc := range out.Incidents {
-			var from *loaded
-			if i < len(incs) {
-				from = &incs[i]
-			}
-			if err := t.incident(e, from, inc, now, false); err != nil {
-				return err
-			}
-		}
-		if err := e.facts(ctx, &t, partition, out.Facts); err != nil {
+		if err := e.ingested(ctx, &t, incs, out, now, snap.env()); err != nil {
 			return err
 		}
 		switch err := e.commit(ctx, &t); {
@@ -183,15 +189,38 @@ func (e *Engine) Webhook(ctx context.Context, source string, w routing.Webhook) 
 			return fmt.Errorf("store the webhook: %w", err)
 		}
 		e.metrics.resolutions(out.Resolutions)
-		for i, inc := range out.Incidents {
-			var before *escalation.Incident
-			if i < len(incs) {
-				before = &incs[i].Incident
-			}
-			e.changed(before, &inc, now)
-		}
+		e.ingestDone(incs, out.Incidents, now)
 		e.dispatch(t.taken, received)
 		return nil
+	}
+}
+
+// ingested gathers the writes of the incidents that a webhook touched, and of
+// its facts.
+func (e *Engine) ingested(ctx context.Context, t *txn, incs []loaded, out escalation.Ingested, now time.Time, env escalation.Env) error {
+	facts := out.Facts
+	for i := range out.Incidents {
+		var from *loaded
+		var before *escalation.Incident
+		if i < len(incs) {
+			from, before = &incs[i], &incs[i].Incident
+		}
+		if err := t.incident(e, from, out.Incidents[i], now, false); err != nil {
+			return err
+		}
+		facts = append(facts, escalation.Facts(before, &out.Incidents[i], now, env)...)
+	}
+	return e.facts(ctx, t, facts)
+}
+
+// ingestDone counts and logs what a committed webhook did to incidents.
+func (e *Engine) ingestDone(before []loaded, after []escalation.Incident, now time.Time) {
+	for i := range after {
+		var was *escalation.Incident
+		if i < len(before) {
+			was = &before[i].Incident
+		}
+		e.changed(was, &after[i], now)
 	}
 }
 
@@ -224,10 +253,13 @@ func (e *Engine) apply(ctx context.Context, id string, ev escalation.Event, clai
 			}
 			cur = &l
 		}
-		now := e.store.Now()
-		next, answer := escalation.Step(cur.Incident, ev, now, e.snap.Load().env())
+		now, env := e.store.Now(), e.snap.Load().env()
+		next, answer := escalation.Step(cur.Incident, ev, now, env)
 		t := txn{partition: cur.partition}
 		if err := t.incident(e, cur, next, now, rewrite); err != nil {
+			return next, answer, err
+		}
+		if err := e.facts(ctx, &t, escalation.Facts(&cur.Incident, &next, now, env)); err != nil {
 			return next, answer, err
 		}
 		switch err := e.commit(ctx, &t); {
@@ -245,7 +277,7 @@ func (e *Engine) apply(ctx context.Context, id string, ev escalation.Event, clai
 // Incident returns one incident.
 func (e *Engine) Incident(ctx context.Context, id string) (escalation.Incident, error) {
 	l, err := e.load(ctx, id)
-	if err == nil && l.Kind == escalation.Notice {
+	if err == nil && (l.Kind == escalation.Notice || l.Kind == escalation.Report) {
 		err = ErrNotFound
 	}
 	return l.Incident, err
@@ -308,6 +340,7 @@ func recordID(parts ...string) string {
 // Run claims what is due and sees it through, until ctx is done; then it waits
 // for the attempts that are under way and records them.
 func (e *Engine) Run(ctx context.Context) error {
+	defer e.drain()
 	if x, ok := e.store.(exclusive); ok && x.Exclusive() {
 		if err := e.takeBack(ctx); err != nil && ctx.Err() == nil {
 			e.log.Error("attempts of the process before could not be taken up; their leases run out instead", "err", err)
@@ -325,7 +358,11 @@ func (e *Engine) Run(ctx context.Context) error {
 		}
 		e.metrics.storeUp.Set(1)
 		for _, rec := range due.Records {
-			e.ticks <- struct{}{}
+			select {
+			case e.ticks <- struct{}{}:
+			case <-ctx.Done():
+				continue // its claim runs out
+			}
 			e.work.Go(func() {
 				defer func() { <-e.ticks }()
 				e.due(rec)
@@ -339,8 +376,20 @@ func (e *Engine) Run(ctx context.Context) error {
 		}
 		e.sleep(ctx, wait)
 	}
-	e.work.Wait()
 	return nil
+}
+
+// drainFor is how long attempts that are under way may still take at the end.
+// One that is cut is made again, by another process or at the next start.
+const drainFor = 3 * time.Second
+
+// drain ends the sending: nothing new is taken, what is under way is recorded.
+func (e *Engine) drain() {
+	e.draining.Store(true)
+	timer := time.AfterFunc(drainFor, e.cut)
+	defer timer.Stop()
+	e.work.Wait()
+	e.cut()
 }
 
 // exclusive is a store that one process has for itself: attempts that it finds
@@ -350,7 +399,7 @@ type exclusive interface{ Exclusive() bool }
 // takeBack makes the attempts of the process before again.
 func (e *Engine) takeBack(ctx context.Context) error {
 	var ids []string
-	err := e.store.Scan(ctx, "i/", func(rec store.Record) bool {
+	err := e.scan(ctx, "i/", func(rec store.Record) bool {
 		l, err := decodeIncident(rec)
 		if err == nil && slices.ContainsFunc(l.Deliveries, func(d escalation.Delivery) bool { return d.Status == escalation.InFlight }) {
 			ids = append(ids, l.ID)
@@ -358,7 +407,7 @@ func (e *Engine) takeBack(ctx context.Context) error {
 		return true
 	})
 	for _, id := range ids {
-		if _, _, err := e.apply(ctx, id, escalation.Abandoned{}, nil); err != nil && !errors.Is(err, ErrNotFound) {
+		if _, _, err := e.apply(ctx, id, escalation.Abandoned{Before: e.began}, nil); err != nil && !errors.Is(err, ErrNotFound) {
 			return err
 		}
 	}
@@ -393,7 +442,7 @@ func (e *Engine) due(rec store.Record) {
 	defer cancel()
 	var err error
 	switch kind, _, _ := strings.Cut(rec.Key.ID, "/"); kind {
-	case "i", "c", "n":
+	case "i", "c", "n", "r":
 		err = e.dueIncident(ctx, rec)
 	case "g":
 		err = e.dueGroup(ctx, rec)
@@ -431,6 +480,7 @@ func (e *Engine) dueGroup(ctx context.Context, rec store.Record) error {
 		now := e.store.Now()
 		next, w, gone := escalation.TickGroup(group.Group, incidentsOf(incs), now, e.snap.Load().env())
 		t := txn{partition: rec.Key.Partition}
+		var after []escalation.Incident
 		switch {
 		case gone:
 			t.writes = []store.Write{{ID: rec.Key.ID, Expect: group.version}}
@@ -441,16 +491,8 @@ func (e *Engine) dueGroup(ctx context.Context, rec store.Record) error {
 			if err := t.group(group, out.Group); err != nil {
 				return err
 			}
-			for i, inc := range out.Incidents {
-				var from *loaded
-				if i < len(incs) {
-					from = &incs[i]
-				}
-				if err := t.incident(e, from, inc, now, false); err != nil {
-					return err
-				}
-			}
-			if err := e.facts(ctx, &t, rec.Key.Partition, out.Facts); err != nil {
+			after = out.Incidents
+			if err := e.ingested(ctx, &t, incs, out, now, e.snap.Load().env()); err != nil {
 				return err
 			}
 		default:
@@ -464,6 +506,7 @@ func (e *Engine) dueGroup(ctx context.Context, rec store.Record) error {
 		} else if err != nil {
 			return err
 		}
+		e.ingestDone(incs, after, now)
 		e.dispatch(t.taken, time.Time{})
 		return nil
 	}

@@ -389,28 +389,34 @@ func TestPagesDoNotQueueBehindEdits(t *testing.T) {
 // An edit comes through although new messages follow each other without a pause.
 func TestEditsComeThrough(t *testing.T) {
 	turns := newTurns()
-	page := escalation.Delivery{Kind: escalation.PageDelivery, Channel: notifiers.Slack, To: "ana"}
-	edit := page
-	edit.Ref = escalation.Ref{Channel: "D1", TS: "1"}
-	key := conversation(page)
-	const began = escalation.Instant(1_000_000)
-	for range 3 {
-		turns.next(page, began)
+	page := func(i int) escalation.Delivery {
+		return escalation.Delivery{ID: fmt.Sprint("p", i), Kind: escalation.PageDelivery, Channel: notifiers.Slack, To: "ana"}
 	}
-	due := turns.next(edit, began)
-	edit.Attempt = 1
-	off := turns.wait(key, edit, due-500)
-	if off < time.Second || off > 5*time.Second {
-		t.Fatalf("put off by %v", off)
+	edit := page(0)
+	edit.ID, edit.Ref = "e", escalation.Ref{Channel: "D1", TS: "1"}
+	now := escalation.Instant(1_000_000)
+	for i := range 3 {
+		if at := turns.next(page(i), now); at != now+escalation.Instant(i)*turnEvery {
+			t.Fatalf("page %d has its turn at +%d", i, at-now)
+		}
 	}
-	due += escalation.Instant(off.Milliseconds()) - 500
-	edit.Attempt = 2
-	after := turns.next(page, began)
-	if off := turns.wait(key, edit, due); off != 0 {
-		t.Errorf("put off again by %v", off)
+	if at := turns.next(edit, now); at != now+3*turnEvery {
+		t.Fatalf("the edit has its turn at +%d", at-now)
 	}
-	if gap := after - due; gap < turnEvery {
-		t.Errorf("the next page follows the edit after %d ms", gap)
+	if wait := turns.wait(edit, now); wait != time.Second {
+		t.Errorf("an edit beside a page waits %v", wait)
+	}
+	edit.Tries = 1
+	if wait := turns.wait(edit, now); wait != 0 {
+		t.Errorf("an edit that was put off waits again: %v", wait)
+	}
+	// Turns are reservations: the same one again, and free when it is given back.
+	if again, other := turns.next(page(2), now), turns.next(page(3), now); again != now+2*turnEvery || other != now+3*turnEvery {
+		t.Errorf("turns at +%d and +%d", again-now, other-now)
+	}
+	turns.free(page(2))
+	if at := turns.next(page(4), now); at != now+2*turnEvery {
+		t.Errorf("a turn that was given back is not used: +%d", at-now)
 	}
 }
 

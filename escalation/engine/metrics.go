@@ -30,6 +30,7 @@ type metrics struct {
 	oldestOverdue  prometheus.Gauge
 	incidents      *prometheus.GaugeVec
 	panics         prometheus.Counter
+	reportSuccess  prometheus.Gauge
 }
 
 var everyRisk = []routing.Risk{
@@ -58,6 +59,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		incidents:      f.NewGaugeVec(prometheus.GaugeOpts{Name: "callchain_incidents", Help: "Open incidents."}, []string{"state", "urgency"}),
 		panics:         f.NewCounter(prometheus.CounterOpts{Name: "callchain_panics_total", Help: "Panics that were contained to one incident."}),
 	}
+	m.reportSuccess = f.NewGauge(prometheus.GaugeOpts{Name: "callchain_report_last_success_timestamp_seconds", Help: "When the weekly report was last handed to its recipients' channels; 0: not since the start."})
 	m.storeUp.Set(1)
 	for _, r := range []string{"applied", "unknown", "early"} {
 		m.resolved.WithLabelValues(r)
@@ -153,7 +155,7 @@ func (e *Engine) count(ctx context.Context) {
 	counts := map[cell]float64{}
 	now := e.store.Now()
 	var overdue time.Duration
-	err := e.store.Scan(ctx, "i/", func(rec store.Record) bool {
+	err := e.scan(ctx, "i/", func(rec store.Record) bool {
 		l, err := decodeIncident(rec)
 		if err != nil {
 			return true

@@ -16,6 +16,7 @@ import (
 
 	"callchain/escalation"
 	"callchain/escalation/store"
+	"callchain/routing/report"
 )
 
 // loaded is an incident as it was read.
@@ -37,6 +38,8 @@ func keyOf(inc *escalation.Incident) string {
 	switch {
 	case inc.Kind == escalation.Notice:
 		return "n/" + inc.ID
+	case inc.Kind == escalation.Report:
+		return "r/" + inc.ID
 	case inc.Archived:
 		return "c/" + inc.ID
 	}
@@ -60,7 +63,7 @@ func (e *Engine) load(ctx context.Context, id string) (loaded, error) {
 	if !ok {
 		return loaded{}, ErrNotFound
 	}
-	recs, err := e.store.Load(ctx, partition, "i/"+id, "c/"+id, "n/"+id)
+	recs, err := e.store.Load(ctx, partition, "i/"+id, "c/"+id, "n/"+id, "r/"+id)
 	if err != nil {
 		return loaded{}, fmt.Errorf("load %s: %w", id, err)
 	}
@@ -72,17 +75,21 @@ func (e *Engine) load(ctx context.Context, id string) (loaded, error) {
 	return loaded{}, ErrNotFound
 }
 
+// loadGroup reads a group and its incidents. What is damaged, or written by a
+// newer callchain, is passed over: a group is begun anew and an incident opened
+// again rather than that its alerts page nobody.
 func (e *Engine) loadGroup(ctx context.Context, partition uint8, gid string) (loadedGroup, []loaded, error) {
-	recs, err := e.store.Load(ctx, partition, "g/"+gid)
+	recs, err := e.loadAny(ctx, partition, "g/"+gid)
 	if err != nil {
 		return loadedGroup{}, nil, fmt.Errorf("load group %s: %w", gid, err)
 	}
 	g := loadedGroup{version: recs[0].Version, data: recs[0].Data}
-	if g.version == 0 {
+	if g.data == nil {
 		return g, nil, nil
 	}
-	if err := json.Unmarshal(g.data, &g.Group); err != nil {
-		return g, nil, fmt.Errorf("decode group %s: %w", gid, err)
+	if err := json.Unmarshal(g.data, &g.Group); err != nil || g.Schema > escalation.Schema {
+		e.log.Error("a group cannot be read and is begun anew", "group", gid, "schema", g.Schema, "err", err)
+		return loadedGroup{version: g.version}, nil, nil
 	}
 	var keys []string
 	for _, id := range g.Incidents {
@@ -91,22 +98,43 @@ func (e *Engine) loadGroup(ctx context.Context, partition uint8, gid string) (lo
 	if len(keys) == 0 {
 		return g, nil, nil
 	}
-	recs, err = e.store.Load(ctx, partition, keys...)
+	recs, err = e.loadAny(ctx, partition, keys...)
 	if err != nil {
 		return g, nil, fmt.Errorf("load the incidents of group %s: %w", gid, err)
 	}
 	var incs []loaded
 	for _, rec := range recs {
-		if rec.Version == 0 {
+		if rec.Data == nil {
 			continue
 		}
 		l, err := decodeIncident(rec)
 		if err != nil {
-			return g, nil, err
+			e.log.Error("an incident cannot be read and is passed over", "record", rec.Key.ID, "err", err)
+			continue
 		}
 		incs = append(incs, l)
 	}
 	return g, incs, nil
+}
+
+// loadAny is Load without the error for damaged records: they come without Data.
+func (e *Engine) loadAny(ctx context.Context, partition uint8, ids ...string) ([]store.Record, error) {
+	recs, err := e.store.Load(ctx, partition, ids...)
+	if errors.Is(err, store.ErrCorrupt) {
+		e.log.Error("a record is damaged", "partition", partition, "err", err)
+		err = nil
+	}
+	return recs, err
+}
+
+// scan is Scan without the error for damaged records, which are passed over.
+func (e *Engine) scan(ctx context.Context, prefix string, yield func(store.Record) bool) error {
+	err := e.store.Scan(ctx, prefix, func(rec store.Record) bool { return rec.Data == nil || yield(rec) })
+	if errors.Is(err, store.ErrCorrupt) {
+		e.log.Error("damaged records are passed over", "err", err)
+		err = nil
+	}
+	return err
 }
 
 func incidentsOf(ls []loaded) []escalation.Incident {
@@ -134,7 +162,17 @@ type attempt struct {
 // incident adds the write of an incident, if it changed or has to be written
 // anyway, with everything due in it taken.
 func (t *txn) incident(e *Engine, from *loaded, inc escalation.Incident, now time.Time, rewrite bool) error {
-	inc, taken := escalation.Take(inc, now, e.turns.next)
+	var taken []escalation.Delivery
+	if !e.draining.Load() {
+		inc, taken = escalation.Take(inc, now, e.turns.next)
+	}
+	if from != nil {
+		for _, d := range from.Deliveries {
+			if d.Slot && d.Status == escalation.Pending && inc.Delivery(d.ID) == nil {
+				e.turns.free(d)
+			}
+		}
+	}
 	data, err := json.Marshal(&inc)
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", inc.ID, err)
@@ -202,61 +240,77 @@ func (e *Engine) commit(ctx context.Context, t *txn) error {
 	return err
 }
 
-// factRecord counts the alerts of one subject and day that opened no incident.
-// It lives in the partition of their group, so that it is written with the
-// group record: an alert is counted once, whatever crashes.
-type factRecord struct {
-	Schema  int            `json:"z"`
-	Day     string         `json:"d"`
-	Subject string         `json:"s"`
-	Alerts  map[string]int `json:"a"` // by alertname; the 100 first, further ones under ""
-	Reasons map[string]int `json:"r"`
-}
-
-func (e *Engine) facts(ctx context.Context, t *txn, partition uint8, facts []escalation.Fact) error {
-	byKey := map[string][]escalation.Fact{}
+// facts adds the writes that count events in. Facts live in the partition of
+// the group that the alerts came in, so that they are written with the state
+// that causes them: each is counted once, whatever crashes.
+func (e *Engine) facts(ctx context.Context, t *txn, events []report.Event) error {
 	var keys []string
-	for _, f := range facts {
-		sum := sha256.Sum256([]byte(f.Subject))
-		key := "f/" + f.Day + "/" + hex.EncodeToString(sum[:8])
+	byKey := map[string][]report.Event{}
+	for _, ev := range events {
+		key := report.Key(ev.Day, ev.Subject)
 		if byKey[key] == nil {
 			keys = append(keys, key)
 		}
-		byKey[key] = append(byKey[key], f)
+		byKey[key] = append(byKey[key], ev)
 	}
 	if len(keys) == 0 {
 		return nil
 	}
-	recs, err := e.store.Load(ctx, partition, keys...)
+	recs, err := e.loadAny(ctx, t.partition, keys...)
 	if err != nil {
 		return fmt.Errorf("load facts: %w", err)
 	}
 	for i, key := range keys {
-		rec := factRecord{Schema: escalation.Schema, Alerts: map[string]int{}, Reasons: map[string]int{}}
-		if recs[i].Version != 0 {
-			if err := json.Unmarshal(recs[i].Data, &rec); err != nil {
+		var facts report.Facts
+		if recs[i].Data != nil {
+			if err := json.Unmarshal(recs[i].Data, &facts); err != nil {
 				return fmt.Errorf("decode %s: %w", key, err)
 			}
 		}
-		var day time.Time
-		for _, f := range byKey[key] {
-			rec.Day, rec.Subject = f.Day, f.Subject
-			name := f.Alert
-			if _, known := rec.Alerts[name]; !known && len(rec.Alerts) >= 100 {
-				name = ""
-			}
-			rec.Alerts[name]++
-			rec.Reasons[f.Reason]++
-			day, _ = time.Parse(time.DateOnly, f.Day)
+		for _, ev := range byKey[key] {
+			facts.Add(ev)
 		}
-		data, err := json.Marshal(&rec)
+		data, err := json.Marshal(&facts)
 		if err != nil {
 			return fmt.Errorf("encode %s: %w", key, err)
+		}
+		day, err := time.Parse(time.DateOnly, facts.Day)
+		if err != nil {
+			return fmt.Errorf("date %s: %w", key, err)
 		}
 		wake := day.Add(time.Duration(e.snap.Load().Config.Store.Retention.V))
 		t.writes = append(t.writes, store.Write{ID: key, Expect: recs[i].Version, Data: data, Wake: wake})
 	}
 	return nil
+}
+
+// Facts returns what was recorded from one day to another, both included. Facts
+// of one day and subject may come in several pieces.
+func (e *Engine) Facts(ctx context.Context, from, to string) ([]report.Facts, error) {
+	prefix := "f/"
+	for i := 0; i < len(from) && i < len(to) && from[i] == to[i]; i++ {
+		prefix += from[i : i+1]
+	}
+	var all []report.Facts
+	var broken error
+	err := e.scan(ctx, prefix, func(rec store.Record) bool {
+		var f report.Facts
+		if err := json.Unmarshal(rec.Data, &f); err != nil {
+			broken = errors.Join(broken, fmt.Errorf("decode %s: %w", rec.Key.ID, err))
+			return true
+		}
+		if from <= f.Day && f.Day <= to {
+			all = append(all, f)
+		}
+		return true
+	})
+	if broken != nil {
+		e.log.Error("facts that cannot be read are left out", "err", broken)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read facts: %w", err)
+	}
+	return all, nil
 }
 
 // claimDay tells whether this group is the one that may ask the fallback team
@@ -266,7 +320,7 @@ func (e *Engine) claimDay(ctx context.Context, rule escalation.StaleRule, gid st
 	partition, key := sum[0], "d/"+hex.EncodeToString(sum[:10])
 	day := now.UTC().Format(time.DateOnly)
 	for {
-		recs, err := e.store.Load(ctx, partition, key)
+		recs, err := e.loadAny(ctx, partition, key)
 		if err != nil {
 			return false, fmt.Errorf("load %s: %w", key, err)
 		}
@@ -348,7 +402,7 @@ func (e *Engine) Incidents(ctx context.Context, f Filter) ([]escalation.Incident
 		prefixes = prefixes[:1]
 	}
 	for _, prefix := range prefixes {
-		if err := e.store.Scan(ctx, prefix, collect); err != nil {
+		if err := e.scan(ctx, prefix, collect); err != nil {
 			return nil, "", fmt.Errorf("list incidents: %w", err)
 		}
 	}

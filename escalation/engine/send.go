@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"errors"
-	"maps"
 	"sync"
 	"time"
 
@@ -31,15 +30,15 @@ func attemptTimeout(channel string) time.Duration {
 // the webhook that caused it arrived; zero for others.
 func (e *Engine) send(a attempt, received time.Time) {
 	d := a.delivery
-	ctx, cancel := context.WithTimeout(context.Background(), attemptTimeout(d.Channel))
+	ctx, cancel := context.WithTimeout(e.sending, attemptTimeout(d.Channel))
 	defer cancel()
 
-	// The wait for a free place counts against the attempt: who gets none in
-	// time leaves it to the next lease.
+	// The wait for a free place counts against the attempt.
 	select {
 	case e.slots[d.Channel] <- struct{}{}:
 		defer func() { <-e.slots[d.Channel] }()
 	case <-ctx.Done():
+		e.record(a, notifiers.Result{Verdict: notifiers.Retry, After: time.Second, Err: errWait})
 		return
 	}
 
@@ -57,28 +56,45 @@ func (e *Engine) send(a attempt, received time.Time) {
 	snap := e.snap.Load()
 	ch := snap.Channels[d.Channel]
 	var res notifiers.Result
-	key := conversation(d)
-	hold := e.turns.wait(key, d, escalation.At(e.store.Now()))
 	switch down := e.health[d.Channel].why(); {
+	case snap.Config.Shadow.V:
+		res = notifiers.Result{Ref: notifiers.Ref{Channel: shadowRef, TS: d.ID}}
+	case d.Ref.Channel == shadowRef:
+		// From the time in the shadow: there is no message to edit.
+		res = notifiers.Result{Verdict: notifiers.Gone, Err: errors.New("it was not sent in shadow mode")}
 	case ch == nil:
 		res = notifiers.Result{Verdict: notifiers.Refused, Err: errors.New(d.Channel + " is not configured any more")}
 	case down != "":
 		res = notifiers.Result{Verdict: notifiers.Down, Err: errors.New(down)}
-	case hold > 0:
-		res = notifiers.Result{Verdict: notifiers.Retry, After: hold, Err: errWait}
+	case late(ctx, d.Channel):
+		// What is left of the attempt is too little to be sure of an answer.
+		res = notifiers.Result{Verdict: notifiers.Retry, After: time.Second, Err: errWait}
 	default:
+		if wait := e.turns.wait(d, escalation.At(e.store.Now())); wait > 0 {
+			res = notifiers.Result{Verdict: notifiers.Retry, After: wait, Err: errWait}
+			break
+		}
 		msg := e.message(snap, &cur.Incident, d)
 		if !received.IsZero() && d.Kind == escalation.PageDelivery && d.Attempt == 1 {
 			e.metrics.webhookToPage.Observe(time.Since(received).Seconds())
 		}
 		res = ch.Deliver(ctx, msg)
 		if res.Verdict == notifiers.Retry && res.After > 0 && d.Channel == notifiers.Slack {
-			e.turns.hold(key, escalation.At(e.store.Now().Add(res.After)))
+			e.turns.hold(d, escalation.At(e.store.Now().Add(res.After)))
 		}
-		e.judge(d.Channel, res)
+		e.judge(d, res)
 	}
 	e.record(a, res)
 }
+
+// late tells whether less than half of an attempt's time is left.
+func late(ctx context.Context, channel string) bool {
+	deadline, ok := ctx.Deadline()
+	return ok && time.Until(deadline) < attemptTimeout(channel)/2
+}
+
+// shadowRef is where messages are that were not sent because of shadow mode.
+const shadowRef = "shadow"
 
 // record commits the outcome of an attempt. When the store fails for longer than
 // the lease, the attempt is made again by whoever takes it up.
@@ -92,7 +108,7 @@ func (e *Engine) record(a attempt, res notifiers.Result) {
 		Delivery: d.ID, Attempt: d.Attempt, Verdict: escalation.Verdict(res.Verdict),
 		Ref: escalation.Ref{Channel: res.Ref.Channel, TS: res.Ref.TS}, After: res.After.Milliseconds(), Error: text,
 	}
-	if d.Kind == escalation.PageDelivery && d.Ref == (escalation.Ref{}) {
+	if d.Kind == escalation.PageDelivery && d.Ref == (escalation.Ref{}) && res.Ref.Channel != shadowRef && !errors.Is(res.Err, errWait) {
 		e.metrics.pages.WithLabelValues(d.Channel, res.Verdict.String()).Inc()
 		if d.Maybe > 0 && res.Verdict == notifiers.Sent {
 			e.metrics.duplicatePages.WithLabelValues("unknown_outcome").Inc()
@@ -130,96 +146,11 @@ func (e *Engine) drop(a attempt) {
 // errWait is why an attempt was put off: not a failure of anything.
 var errWait = errors.New("it is not its turn in the conversation yet")
 
-// turns paces conversations: one message a second each. New messages do not
-// queue behind edits of older ones: when many incidents end, somebody's next
-// page must not wait for all their messages to say so.
-type turns struct {
-	mu     sync.Mutex
-	at     map[string]escalation.Instant // the next free turn of new messages
-	edits  map[string]escalation.Instant // the next free turn of edits
-	edited map[string]escalation.Instant // the last edit that was made
-	holds  map[string]escalation.Instant // until when the channel wants to hear nothing more there
-	pruned escalation.Instant
-}
-
-func newTurns() *turns {
-	return &turns{
-		at: map[string]escalation.Instant{}, edits: map[string]escalation.Instant{},
-		edited: map[string]escalation.Instant{}, holds: map[string]escalation.Instant{},
-	}
-}
-
-const turnEvery = escalation.Instant(1000)
-
-// next gives a delivery its turn. Mail is not paced.
-func (t *turns) next(d escalation.Delivery, now escalation.Instant) escalation.Instant {
-	if d.Channel != notifiers.Slack {
-		return now
-	}
-	key := conversation(d)
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if now > t.pruned+60_000 {
-		for _, m := range []map[string]escalation.Instant{t.at, t.edits, t.edited, t.holds} {
-			maps.DeleteFunc(m, func(_ string, at escalation.Instant) bool { return at+turnEvery <= now })
-		}
-		t.pruned = now
-	}
-	at := max(now, t.at[key], t.holds[key])
-	if d.Ref != (escalation.Ref{}) {
-		at = max(at, t.edits[key])
-		t.edits[key] = at + turnEvery
-		return at
-	}
-	if last := t.edited[key]; last != 0 {
-		at = max(at, last+turnEvery)
-	}
-	t.at[key] = at + turnEvery
-	return at
-}
-
-// conversation is where a delivery is heard, for pacing.
-func conversation(d escalation.Delivery) string {
-	if d.Kind == escalation.PageDelivery || d.Kind == escalation.ReminderDelivery {
-		return d.Channel + " person " + d.To
-	}
-	return d.Channel + " " + d.Address
-}
-
-// hold keeps a conversation quiet until an instant: what else is due there
-// would only be refused as well.
-func (t *turns) hold(key string, until escalation.Instant) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.holds[key] = max(t.holds[key], until)
-}
-
-// wait is how much longer a delivery whose turn has come must not be made: the
-// channel asked to be left alone, or new messages came in between.
-func (t *turns) wait(key string, d escalation.Delivery, now escalation.Instant) time.Duration {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if until := t.holds[key]; until > now {
-		return time.Duration(until-now) * time.Millisecond
-	}
-	if d.Channel != notifiers.Slack || d.Ref == (escalation.Ref{}) {
-		return 0
-	}
-	if next := t.at[key]; next > now && d.Attempt == 1 {
-		// Put off once, to a turn of its own: an edit must come through at last.
-		next = max(next, now+turnEvery)
-		t.at[key] = next + turnEvery
-		return time.Duration(next-now) * time.Millisecond
-	}
-	t.edited[key] = now
-	return 0
-}
-
 // health is what is known of a channel as a whole.
 type health struct {
-	mu   sync.Mutex
-	down string // why; "" while it works
-	row  int    // failures in a row that were nobody's fault in particular
+	mu     sync.Mutex
+	down   string          // why; "" while it works
+	failed map[string]bool // addresses that failed since one was reached, for no fault of their own
 }
 
 func (h *health) why() string {
@@ -228,24 +159,27 @@ func (h *health) why() string {
 	return h.down
 }
 
-// outageAfter failures in a row, of different messages, mean that the channel is
-// down and not some target.
+// outageAfter addresses that fail, and none that is reached in between, mean that
+// the channel is down and not some target.
 const outageAfter = 5
 
 // judge learns about the channel from an answer.
-func (e *Engine) judge(channel string, res notifiers.Result) {
+func (e *Engine) judge(d escalation.Delivery, res notifiers.Result) {
+	channel := d.Channel
 	h := e.health[channel]
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
 	case res.Verdict == notifiers.Down:
-		h.row = outageAfter
 	case (res.Verdict == notifiers.Retry || res.Verdict == notifiers.Ambiguous) && res.After == 0:
-		h.row++
+		if h.failed == nil {
+			h.failed = map[string]bool{}
+		}
+		h.failed[d.To+" "+d.Address] = true
 	default:
-		h.row = 0
+		h.failed = nil
 	}
-	if h.row < outageAfter || h.down != "" {
+	if h.down != "" || res.Verdict != notifiers.Down && len(h.failed) < outageAfter {
 		return
 	}
 	h.down = "the channel does not answer"
@@ -253,7 +187,7 @@ func (e *Engine) judge(channel string, res notifiers.Result) {
 		h.down = res.Err.Error()
 	}
 	e.metrics.channelUp.WithLabelValues(channel).Set(0)
-	e.log.Error("a channel is down: people are paged over the other one", "notifier", channel, "err", h.down)
+	e.log.Error("a channel is down; where there is another one, people are paged over it", "notifier", channel, "err", h.down)
 	why := h.down
 	e.work.Go(func() {
 		defer e.contain("tell about a channel", channel)
@@ -267,7 +201,7 @@ func (e *Engine) tellDown(channel, why string) {
 	err := e.Notice(ctx, Notice{
 		Key:   "down/" + channel + "/" + e.Now().UTC().Format("2006-01-02T15"),
 		Title: "callchain cannot deliver over " + channel,
-		Body: "The channel answers: " + why + "\nPeople are paged over their other channel meanwhile. callchain tries " + channel +
+		Body: "The channel answers: " + why + "\nPeople who have another channel are paged over that one meanwhile. callchain tries " + channel +
 			" every 10 s and sends what is still due when it works again.",
 		Without: channel,
 	})
@@ -276,32 +210,40 @@ func (e *Engine) tellDown(channel, why string) {
 	}
 }
 
-// RunProbes asks channels that are down whether they work again, until ctx is done.
+// RunProbes asks channels that are down whether they work again, until ctx is
+// done; each on its own, so that one that hangs delays no other.
 func (e *Engine) RunProbes(ctx context.Context) error {
+	var probes sync.WaitGroup
+	for name, h := range e.health {
+		probes.Go(func() { e.probe(ctx, name, h) })
+	}
+	probes.Wait()
+	return nil
+}
+
+func (e *Engine) probe(ctx context.Context, name string, h *health) {
 	ticker := time.NewTicker(10 * time.Second)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-ticker.C:
 		}
-		for name, h := range e.health {
-			ch := e.snap.Load().Channels[name]
-			if h.why() == "" || ch == nil {
-				continue
-			}
-			probe, cancel := context.WithTimeout(ctx, 8*time.Second)
-			err := ch.Probe(probe)
-			cancel()
-			if err != nil {
-				continue
-			}
-			h.mu.Lock()
-			h.down, h.row = "", 0
-			h.mu.Unlock()
-			e.metrics.channelUp.WithLabelValues(name).Set(1)
-			e.log.Info("a channel works again", "notifier", name)
+		ch := e.snap.Load().Channels[name]
+		if h.why() == "" || ch == nil {
+			continue
 		}
+		attempt, cancel := context.WithTimeout(ctx, 8*time.Second)
+		err := ch.Probe(attempt)
+		cancel()
+		if err != nil {
+			continue
+		}
+		h.mu.Lock()
+		h.down, h.failed = "", nil
+		h.mu.Unlock()
+		e.metrics.channelUp.WithLabelValues(name).Set(1)
+		e.log.Info("a channel works again", "notifier", name)
 	}
 }

@@ -42,7 +42,7 @@ func (e *Engine) message(snap *Snapshot, inc *escalation.Incident, d escalation.
 	}
 	switch d.Kind {
 	case escalation.PageDelivery, escalation.ReminderDelivery, escalation.ToldDelivery:
-		msg.You = you(snap, inc, d)
+		msg.You = you(snap, inc, d, now)
 		if p := snap.Catalog.Person(d.To); p != nil {
 			msg.Email = p.Email
 			switch {
@@ -57,9 +57,8 @@ func (e *Engine) message(snap *Snapshot, inc *escalation.Incident, d escalation.
 		for _, line := range inc.Timeline {
 			if line.Seq > d.Done && line.Seq <= int(d.Sending) {
 				msg.Lines = append(msg.Lines, notifiers.Line{At: line.At.Time(), Text: notifiers.Untrusted(line.Text), Ring: line.Ring})
-				if line.By != "" && line.By == inc.AcknowledgedBy() &&
-					(strings.Contains(line.Text, "more alert") || strings.HasPrefix(line.Text, "fires again")) {
-					msg.Mention = appendSlack(msg.Mention, snap, line.By)
+				if line.Mention != "" {
+					msg.Mention = appendSlack(msg.Mention, snap, line.Mention)
 				}
 			}
 		}
@@ -86,7 +85,7 @@ func appendSlack(ids []string, snap *Snapshot, handle string) []string {
 	return ids
 }
 
-func you(snap *Snapshot, inc *escalation.Incident, d escalation.Delivery) *notifiers.You {
+func you(snap *Snapshot, inc *escalation.Incident, d escalation.Delivery, now time.Time) *notifiers.You {
 	y := &notifiers.You{
 		Handle: d.To, Name: d.To, Timezone: time.UTC, As: as(inc, d.As), Why: d.Why,
 		Step: d.Position, Steps: max(inc.Positions, d.Position), Round: d.Round, Rounds: inc.Rounds, MayCome2: d.Maybe > 0,
@@ -95,7 +94,7 @@ func you(snap *Snapshot, inc *escalation.Incident, d escalation.Delivery) *notif
 		y.Timezone = p.Timezone
 	}
 	if d.Channel == notifiers.Email && snap.Link != nil && inc.Open() {
-		y.AckURL = snap.Link(inc.ID, d.To, inc.OpenedAt.Time().Add(7*24*time.Hour))
+		y.AckURL = snap.Link(inc.ID, d.To, now.Add(7*24*time.Hour))
 	}
 	return y
 }

@@ -1,0 +1,233 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"callchain/escalation"
+	"callchain/escalation/store"
+	"callchain/escalation/store/mem"
+	"callchain/notifiers"
+)
+
+// alone is a store that one process has for itself.
+type alone struct{ *mem.Store }
+
+func (alone) Exclusive() bool { return true }
+
+// What this process has begun to send before its loops run is not taken for what
+// the process before left behind.
+func TestOwnAttemptsAreNotTakenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slack, email := &fake{takes: 200 * time.Millisecond}, &fake{takes: 200 * time.Millisecond}
+		e := New(Config{Store: alone{mem.New()}, Registerer: prometheus.NewRegistry(), Logger: slog.New(slog.NewTextHandler(t.Output(), nil))},
+			snapshot(t, map[string]Channel{notifiers.Slack: slack, notifiers.Email: email}))
+		if err := e.Webhook(t.Context(), "main", webhook("Slow", "parsoid", "page", true, time.Now())); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(50 * time.Millisecond)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); _ = e.Run(ctx) }()
+		time.Sleep(5 * time.Second)
+		cancel()
+		<-done
+		if s, m := slack.pages(), email.pages(); len(s) != 1 || len(m) != 1 {
+			t.Errorf("paged %v over Slack and %v by mail; want once each", s, m)
+		}
+	})
+}
+
+// A process that is told to stop ends within seconds although a channel hangs,
+// sends nothing new, and the next one sends what was cut.
+func TestStopsWhileAChannelHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := alone{mem.New()}
+		hangs := &fake{takes: time.Hour}
+		a := start(t, st, hangs, hangs)
+		if err := a.Webhook(t.Context(), "main", webhook("Slow", "parsoid", "page", true, time.Now())); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		began := time.Now()
+		a.stop()
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("stopping took %v", took)
+		}
+		b := start(t, st, &fake{}, &fake{})
+		time.Sleep(5 * time.Second)
+		if got := b.slack.pages(); !slices.Equal(got, []string{"ana"}) {
+			t.Errorf("paged %v by the next process; want ana", got)
+		}
+	})
+}
+
+func TestOneBadAddressIsNoOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slack, email := &fake{}, &fake{}
+		b := start(t, mem.New(), slack, email)
+		email.fails(func(m notifiers.Message) notifiers.Result {
+			if m.Address == "ana@example.org" {
+				return notifiers.Result{Verdict: notifiers.Retry, Err: errors.New("450 greylisted")}
+			}
+			return notifiers.Result{}
+		})
+		if err := b.Webhook(t.Context(), "main", webhook("Slow", "parsoid", "page", true, time.Now())); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Minute)
+		if why := b.health["email"].why(); why != "" {
+			t.Error("one greylisted address took the whole channel down:", why)
+		}
+	})
+}
+
+// What is not needed any more gives its turn to what is.
+func TestTurnsOfResolvedIncidentsAreFree(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, mem.New(), &fake{}, &fake{})
+		for i := range 60 {
+			if err := b.Webhook(t.Context(), "main", webhook(fmt.Sprint("Slow", string(rune('A'+i))), "parsoid", "page", true, time.Now())); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(2 * time.Second)
+		list, _, _ := b.Incidents(t.Context(), Filter{})
+		for _, inc := range list {
+			if _, _, err := b.Do(t.Context(), inc.ID, escalation.ResolveByHand{By: escalation.Actor{Handle: "ana"}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(2 * time.Second)
+		before := len(b.slack.pages())
+		began := time.Now()
+		if err := b.Webhook(t.Context(), "main", webhook("Fresh", "parsoid", "page", true, time.Now())); err != nil {
+			t.Fatal(err)
+		}
+		for len(b.slack.pages()) == before && time.Since(began) < time.Minute {
+			time.Sleep(100 * time.Millisecond)
+		}
+		if took := time.Since(began); took > 3*time.Second {
+			t.Errorf("the page of the only open incident left after %v", took)
+		}
+	})
+}
+
+// A damaged record costs what it held, not its neighbours and not the next page.
+func TestDamagedRecordsAreContained(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := mem.New()
+		b := start(t, st, &fake{}, &fake{})
+		w := webhook("Slow", "parsoid", "page", true, time.Now())
+		if err := b.Webhook(t.Context(), "main", w); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second)
+		inc := only(t, b.Engine)
+		partition, _ := escalation.Partition(inc.ID)
+		if !st.Damage(store.Key{Partition: partition, ID: "i/" + inc.ID}) {
+			t.Fatal("no such record")
+		}
+		before := len(b.slack.pages())
+		if err := b.Webhook(t.Context(), "main", w); err != nil {
+			t.Error("webhook of a group with a damaged incident:", err)
+		}
+		time.Sleep(2 * time.Second)
+		if len(b.slack.pages()) != before+1 {
+			t.Error("the alert of the damaged incident pages nobody")
+		}
+		gid, _ := escalation.GroupID("main", w.GroupLabels)
+		st.Damage(store.Key{Partition: partition, ID: "g/" + gid})
+		if err := b.Webhook(t.Context(), "main", w); err != nil {
+			t.Error("webhook of a damaged group:", err)
+		}
+		if _, _, err := b.Incidents(t.Context(), Filter{}); err != nil {
+			t.Error("list:", err)
+		}
+	})
+}
+
+// In shadow mode nothing leaves, and what would have is recorded.
+func TestShadow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, mem.New(), &fake{}, &fake{})
+		snap := *b.Snapshot()
+		cfg := *snap.Config
+		cfg.Shadow.V = true
+		snap.Config = &cfg
+		b.Reload(&snap)
+		if err := b.Webhook(t.Context(), "main", webhook("Slow", "parsoid", "page", true, time.Now())); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		if n := len(b.slack.all()) + len(b.email.all()); n != 0 {
+			t.Errorf("%d messages were sent in shadow mode", n)
+		}
+		today := b.Now().UTC().Format(time.DateOnly)
+		facts, err := b.Facts(t.Context(), today, today)
+		if err != nil || len(facts) != 1 || facts[0].Shadow["ana"] != 1 || facts[0].Shadow["ben"] == 0 || facts[0].Pages != 0 {
+			t.Errorf("recorded %+v, %v; want ana and ben who would have been paged", facts, err)
+		}
+	})
+}
+
+// A link lives for a week from the mail, however old the incident is.
+func TestLinksOfOldIncidentsLive(t *testing.T) {
+	snap := snapshot(t, nil)
+	var until time.Time
+	snap.Link = func(_, _ string, expires time.Time) string { until = expires; return "x" }
+	now := time.Now()
+	inc := escalation.Incident{ID: "aa-b", State: escalation.Triggered, OpenedAt: escalation.At(now.Add(-8 * 24 * time.Hour))}
+	you(snap, &inc, escalation.Delivery{Channel: "email", To: "ana"}, now)
+	if until.Before(now.Add(24 * time.Hour)) {
+		t.Errorf("a mail sent now carries a link that ends at %v", until)
+	}
+}
+
+// What is recorded of an incident's life is counted once, and right.
+func TestFacts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, mem.New(), &fake{}, &fake{})
+		w := webhook("Slow", "parsoid", "page", true, time.Now())
+		for range 3 { // repeats count nothing
+			if err := b.Webhook(t.Context(), "main", w); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(26 * time.Minute) // ana, then ben
+		if _, _, err := b.Do(t.Context(), only(t, b.Engine).ID, escalation.Acknowledge{By: escalation.Actor{Handle: "ben", Via: "api"}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Webhook(t.Context(), "main", webhook("Odd", "nobody-knows", "task", true, time.Now())); err != nil {
+			t.Fatal(err)
+		}
+		today := b.Now().UTC().Format(time.DateOnly)
+		facts, err := b.Facts(t.Context(), today, today)
+		if err != nil || len(facts) != 2 {
+			t.Fatalf("%d facts, %v", len(facts), err)
+		}
+		for _, f := range facts {
+			switch f.Subject {
+			case "service:parsoid":
+				if f.Alerts != 1 || f.Names["Slow"] != 1 || f.Incidents != 1 || f.Pages != 2 || f.Escalations != 1 ||
+					f.AckCount != 1 || f.Acks[0].By != "ben" || f.Acks[0].Seconds != 26*60 {
+					t.Errorf("recorded %+v", f)
+				}
+			case "name:nobody-knows":
+				if f.Alerts != 1 || len(f.Recorded) != 1 || len(f.Labels) != 1 || f.RiskCounts["unknown_service"] != 1 || f.Incidents != 0 {
+					t.Errorf("recorded %+v", f)
+				}
+			default:
+				t.Errorf("recorded %+v", f)
+			}
+		}
+	})
+}

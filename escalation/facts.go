@@ -1,0 +1,125 @@
+package escalation
+
+import (
+	"slices"
+	"time"
+
+	"callchain/config"
+	"callchain/routing"
+	"callchain/routing/report"
+)
+
+// Day is the day to which a fact of the instant belongs.
+func (e Env) Day(at time.Time) string {
+	zone := e.Zone
+	if zone == nil {
+		zone = time.UTC
+	}
+	return at.In(zone).Format(time.DateOnly)
+}
+
+// Facts tells what a change of an incident adds to what is recorded; before is
+// nil for a new one. It is a function of the two states, so that the facts are
+// written with the state that causes them and counted once.
+func Facts(before, after *Incident, now time.Time, env Env) []report.Event {
+	if after.Kind != Alerts {
+		return nil
+	}
+	if before == nil {
+		before = &Incident{}
+	}
+	// New alerts belong to the day on which they were received; what follows
+	// from the incident, to the day on which it began.
+	heard := about(after, env, now)
+	heard.Day = env.Day(now)
+	for _, e := range after.Episodes {
+		if i, known := before.Episodes.find(e.Fingerprint); !known || before.Episodes[i].Fingerprint != e.Fingerprint {
+			heard.Alerts = append(heard.Alerts, after.seen(e))
+		}
+	}
+	rest := about(after, env, now)
+	rest.Day = after.FactDay
+	rest.Opened = before.ID == "" || after.Opens > before.Opens
+	if env.Shadow {
+		rest.Shadow = wouldPage(before, after)
+	} else {
+		rest.Pages = after.Woken - before.Woken
+	}
+	rest.Escalations = after.Moves - before.Moves
+	if a := after.Ack; a != nil && (before.Ack == nil || before.Ack.At != a.At) {
+		rest.Ack = &report.Ack{By: a.Handle, Seconds: int((a.At - after.FiredAt) / 1000), Incident: after.ID,
+			Heroics: slices.Contains(after.Risks, routing.RiskHeroics) && !slices.Contains(before.Risks, routing.RiskHeroics)}
+		if t := env.Router.Catalog().TeamOf(a.Handle); t != nil {
+			rest.Ack.Team = t.Name
+		}
+	}
+	for _, r := range after.Risks {
+		if !slices.Contains(before.Risks, r) {
+			rest.Risks = append(rest.Risks, report.Risk{Kind: r, At: now.UTC(), Alert: after.alertName(), Incident: after.ID})
+		}
+	}
+	return slices.DeleteFunc([]report.Event{heard, rest}, report.Event.Empty)
+}
+
+// about is an event that says of which subject, and nothing else.
+func about(inc *Incident, env Env, now time.Time) report.Event {
+	ev := report.Event{
+		At: now.UTC(), Subject: inc.Subject, Service: inc.Service, Named: inc.Named, Team: env.Team(inc),
+		State: inc.Lifecycle, Assessment: inc.Assessment, Missing: inc.Missing, Confidential: inc.Confidential,
+	}
+	if svc := env.Router.Catalog().Service(inc.Service); svc != nil {
+		ev.State, ev.Assessment, ev.Missing = svc.State, svc.Assessment, svc.MissingRoles
+	}
+	return ev
+}
+
+// seen is what is recorded of one of the incident's alerts. Of those that are
+// not shown only the group is known.
+func (inc *Incident) seen(e Episode) report.Alert {
+	a := report.Alert{Name: inc.GroupLabels["alertname"], Urgency: e.Urgency}
+	labels := inc.GroupLabels
+	for i := range inc.Shown {
+		if s := &inc.Shown[i]; s.Fingerprint == e.Fingerprint {
+			a.Name, labels = s.Labels["alertname"], s.Labels
+		}
+	}
+	if inc.Service == "" {
+		a.Labels = labels
+	}
+	return a
+}
+
+func (inc *Incident) alertName() string {
+	if len(inc.Shown) > 0 {
+		return inc.Shown[0].Labels["alertname"]
+	}
+	return inc.GroupLabels["alertname"]
+}
+
+// wouldPage lists the handles of pages that are new.
+func wouldPage(before, after *Incident) []string {
+	var who []string
+	for i := range after.Deliveries {
+		d := &after.Deliveries[i]
+		if d.Kind == PageDelivery && before.Delivery(d.ID) == nil && !slices.Contains(who, d.To) {
+			who = append(who, d.To)
+		}
+	}
+	return who
+}
+
+// recordedFact is what is recorded of an alert that opens no incident.
+func recordedFact(a Alert, r routing.Resolution, reason string, now time.Time, env Env) report.Event {
+	inc := Incident{Target: r.Target, Lifecycle: r.State, Assessment: r.Assessment, Missing: r.MissingRoles, Confidential: r.Confidential}
+	ev := about(&inc, env, now)
+	ev.Day, ev.Recorded = env.Day(now), reason
+	alert := report.Alert{Name: a.Labels["alertname"], Urgency: config.Record}
+	if r.Service == "" {
+		alert.Labels = a.Labels
+	}
+	ev.Alerts = []report.Alert{alert}
+	for _, k := range r.Risks {
+		ev.Risks = append(ev.Risks, report.Risk{Kind: k, At: now.UTC(), Alert: alert.Name})
+	}
+	return ev
+}
