@@ -277,7 +277,7 @@ func (s *stepper) reopen() {
 	s.Urgency = s.Episodes.highest()
 	again := "fires again: " + s.alertWords(s.Firing())
 	worse := s.Urgency.Rank() > was.Rank()
-	if s.Ack != nil && !worse && s.now < s.Ack.At.plus(time.Duration(s.env.Settings.AckExpires.For(s.Urgency))) {
+	if s.Ack != nil && !worse && s.now < s.Ack.At.plus(s.env.Settings.AckExpires.For(s.Urgency)) {
 		s.State = Acknowledged
 		s.note(again+"; it stays with "+s.Ack.String(), s.Ack.Handle).Mention = s.Ack.Handle
 		s.Rev++

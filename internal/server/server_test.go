@@ -247,7 +247,7 @@ func TestTooLargeIsReadToItsEnd(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t)
 			body := &counting{left: maxWebhook + maxRest/2}
-			r := httptest.NewRequest("POST", hookURL, body)
+			r := httptest.NewRequest(http.MethodPost, hookURL, body)
 			r.ContentLength = length
 			r.Header.Set("Authorization", "Bearer "+amToken)
 			w := httptest.NewRecorder()
