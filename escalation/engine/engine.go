@@ -106,15 +106,16 @@ func New(cfg Config, snap *Snapshot) *Engine {
 	for _, name := range []string{notifiers.Slack, notifiers.Email} {
 		e.health[name] = &health{}
 		e.slots[name] = make(chan struct{}, 32)
-		e.metrics.channelUp.WithLabelValues(name).Set(1)
 	}
 	e.snap.Store(snap)
+	e.showChannels()
 	return e
 }
 
 // Reload puts another configuration in force. Open incidents follow it from their next step on.
 func (e *Engine) Reload(snap *Snapshot) {
 	e.snap.Store(snap)
+	e.showChannels()
 	e.wakeUp()
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -537,6 +538,29 @@ func TestChannelDown(t *testing.T) {
 			t.Errorf("callchain_channel_up is %v", up)
 		}
 	})
+}
+
+// Who counts channels that are up must not count one that is not configured.
+func TestChannelUpIsOfConfiguredChannels(t *testing.T) {
+	slack, email := map[string]Channel{"slack": &fake{}}, map[string]Channel{"email": &fake{}}
+	e := New(Config{Store: mem.New(), Registerer: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler)}, snapshot(t, slack))
+	shown := func(want string) {
+		t.Helper()
+		want = "# HELP callchain_channel_up 1 while a configured channel as a whole works.\n# TYPE callchain_channel_up gauge\n" + want
+		if err := testutil.CollectAndCompare(e.metrics.channelUp, strings.NewReader(want)); err != nil {
+			t.Error(err)
+		}
+	}
+	shown("callchain_channel_up{channel=\"slack\"} 1\n")
+	for range outageAfter {
+		e.judge("slack", notifiers.Result{Verdict: notifiers.Down})
+	}
+	shown("callchain_channel_up{channel=\"slack\"} 0\n")
+	e.Reload(snapshot(t, email))
+	shown("callchain_channel_up{channel=\"email\"} 1\n")
+	e.Reload(snapshot(t, slack))
+	shown("callchain_channel_up{channel=\"slack\"} 0\n")
+	e.work.Wait()
 }
 
 // A webhook that could not be stored is not answered, and the retry is the first that counts.

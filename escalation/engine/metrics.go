@@ -50,7 +50,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		escalations:    f.NewCounterVec(prometheus.CounterOpts{Name: "callchain_escalations_total", Help: "Steps taken after the first, by reason: timeout, manual, unreachable."}, []string{"reason"}),
 		pages:          f.NewCounterVec(prometheus.CounterOpts{Name: "callchain_pages_total", Help: "Attempts to page somebody, by the channel's answer."}, []string{"channel", "outcome"}),
 		duplicatePages: f.NewCounterVec(prometheus.CounterOpts{Name: "callchain_duplicate_pages_total", Help: "Pages that may have arrived twice, by cause."}, []string{"cause"}),
-		channelUp:      f.NewGaugeVec(prometheus.GaugeOpts{Name: "callchain_channel_up", Help: "1 while a channel as a whole works."}, []string{"channel"}),
+		channelUp:      f.NewGaugeVec(prometheus.GaugeOpts{Name: "callchain_channel_up", Help: "1 while a configured channel as a whole works."}, []string{"channel"}),
 		risks:          f.NewCounterVec(prometheus.CounterOpts{Name: "callchain_risks_total", Help: "Ownership risks found, by kind."}, []string{"kind"}),
 		commitSeconds:  f.NewHistogram(prometheus.HistogramOpts{Name: "callchain_store_commit_seconds", Help: "Duration of a durable commit.", Buckets: fast}),
 		conflicts:      f.NewCounter(prometheus.CounterOpts{Name: "callchain_store_conflicts_total", Help: "Commits that somebody else was faster with; they are decided again."}),
@@ -87,6 +87,22 @@ func (m *metrics) zeroIncidents() {
 	for _, st := range []escalation.State{escalation.Triggered, escalation.Acknowledged, escalation.Snoozed} {
 		for _, u := range config.Urgencies {
 			m.incidents.WithLabelValues(string(st), string(u)).Set(0)
+		}
+	}
+}
+
+// showChannels sets the series of the channels that are configured and removes
+// the others: one that nobody can be paged over must not pass for one that works.
+func (e *Engine) showChannels() {
+	snap := e.snap.Load()
+	for name, h := range e.health {
+		switch {
+		case snap.Channels[name] == nil:
+			e.metrics.channelUp.DeleteLabelValues(name)
+		case h.why() != "":
+			e.metrics.channelUp.WithLabelValues(name).Set(0)
+		default:
+			e.metrics.channelUp.WithLabelValues(name).Set(1)
 		}
 	}
 }
