@@ -282,6 +282,12 @@ func answers(url string) func() error {
 	}
 }
 
+// Tool finds a program that a test runs to its end, like amtool or promtool.
+func Tool(t testing.TB, name string) string {
+	t.Helper()
+	return program(t, name, ".cache/bin/"+name)
+}
+
 // program finds a program: what the make targets installed first, then PATH and
 // the places where Debian puts daemons.
 func program(t testing.TB, name string, cached ...string) string {
