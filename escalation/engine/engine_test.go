@@ -553,7 +553,7 @@ func TestChannelUpIsOfConfiguredChannels(t *testing.T) {
 	}
 	shown("callchain_channel_up{channel=\"slack\"} 1\n")
 	for range outageAfter {
-		e.judge("slack", notifiers.Result{Verdict: notifiers.Down})
+		e.judge(escalation.Delivery{Channel: notifiers.Slack}, notifiers.Result{Verdict: notifiers.Down})
 	}
 	shown("callchain_channel_up{channel=\"slack\"} 0\n")
 	e.Reload(snapshot(t, email))
