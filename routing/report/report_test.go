@@ -1,0 +1,446 @@
+package report
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"callchain/config"
+	"callchain/routing"
+	"callchain/routing/catalog"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s changed (-want +got); look at it, then run with -update:\n%s", file, diff)
+	}
+}
+
+func indented(t testing.TB, v any) string {
+	t.Helper()
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(v); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// TestFormats holds each kind of week in each format against a file.
+func TestFormats(t *testing.T) {
+	for _, w := range weeks {
+		t.Run(w.name, func(t *testing.T) {
+			now, before := w.of()
+			r := Build(w46, now, before, world(t))
+			d := r.Document(0, "")
+			html, err := d.HTML()
+			if err != nil {
+				t.Fatal(err)
+			}
+			table, err := r.CSV()
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden(t, w.name+".txt", d.Text())
+			golden(t, w.name+".md", d.Markdown())
+			golden(t, w.name+".html", string(html))
+			golden(t, w.name+".csv", table)
+			golden(t, w.name+".json", indented(t, r))
+		})
+	}
+}
+
+// TestNothingIsNull: every list and object of the JSON is there.
+func TestNothingIsNull(t *testing.T) {
+	for _, w := range weeks {
+		now, before := w.of()
+		r := Build(w46, now, before, world(t))
+		for line := range strings.Lines(indented(t, r)) {
+			if strings.Contains(line, ": null") && !strings.Contains(line, "_seconds") {
+				t.Errorf("%s week: %s", w.name, line)
+			}
+		}
+		var back Report
+		if err := json.Unmarshal([]byte(indented(t, r)), &back); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(r, back); diff != "" {
+			t.Errorf("%s week does not survive its JSON:\n%s", w.name, diff)
+		}
+	}
+	if s := indented(t, Risks(nil, RiskFilter{})); strings.Contains(s, "null") {
+		t.Error(s)
+	}
+}
+
+func TestPeriod(t *testing.T) {
+	cairo := time.FixedZone("Africa/Cairo", 2*3600)
+	for _, c := range []struct {
+		name, text, at string
+		zone           *time.Location
+		want           Period
+		err            string
+	}{
+		{"last on a Monday", "last", "2026-11-16T00:00:00Z", time.UTC, w46, ""},
+		{"last is the default", "", "2026-11-22T23:59:59Z", time.UTC, w46, ""},
+		{"current", "current", "2026-11-15T23:59:59Z", time.UTC, Period{"2026-W46", "2026-11-09", "2026-11-15", true}, ""},
+		{"the zone decides", "current", "2026-11-15T22:00:00Z", cairo, Period{"2026-W47", "2026-11-16", "2026-11-22", true}, ""},
+		{"named", "2026-W46", "2026-11-20T12:00:00Z", time.UTC, w46, ""},
+		{"named and not over", "2026-W47", "2026-11-20T12:00:00Z", time.UTC, Period{"2026-W47", "2026-11-16", "2026-11-22", true}, ""},
+		{"week 53", "2020-W53", "2026-11-20T12:00:00Z", time.UTC, Period{"2020-W53", "2020-12-28", "2021-01-03", false}, ""},
+		{"over the new year", "last", "2027-01-04T12:00:00Z", time.UTC, Period{"2026-W53", "2026-12-28", "2027-01-03", false}, ""},
+		{"first week begins in December", "2026-W01", "2026-11-20T12:00:00Z", time.UTC, Period{"2026-W01", "2025-12-29", "2026-01-04", false}, ""},
+		{"no such week", "2025-W53", "2026-11-20T12:00:00Z", time.UTC, Period{}, "the year 2025 has no such week"},
+		{"week 0", "2025-W00", "2026-11-20T12:00:00Z", time.UTC, Period{}, "no such week"},
+		{"to come", "2026-W48", "2026-11-20T12:00:00Z", time.UTC, Period{}, "has not begun yet, it is 2026-W47"},
+		{"nonsense", "yesterday", "2026-11-20T12:00:00Z", time.UTC, Period{}, "want last, current or a week like 2026-W47"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			at, err := time.Parse(time.RFC3339, c.at)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := ParsePeriod(c.text, at, c.zone)
+			if c.err != "" {
+				if err == nil || !strings.Contains(err.Error(), c.err) {
+					t.Fatalf("error %v, want %q", err, c.err)
+				}
+				return
+			}
+			if err != nil || got != c.want {
+				t.Fatalf("got %+v, %v; want %+v", got, err, c.want)
+			}
+			days := got.Days()
+			if days[0] != got.From || days[6] != got.To || len(days) != 7 {
+				t.Errorf("days %v", days)
+			}
+			if before := got.Previous(); before.To >= got.From || before.Partial || !slices.IsSorted(append(before.Days(), days...)) {
+				t.Errorf("the week before is %+v", before)
+			}
+		})
+	}
+}
+
+func TestAdvise(t *testing.T) {
+	const teams = `
+people: [{name: ana, slack: U1}, {name: dora, slack: U2}, {name: elif, slack: U3}]
+teams: [{name: a, members: [ana]}, {name: b, members: [ana]}]
+services:
+`
+	const agreed = " To agree: a, and whoever takes a role on."
+	for _, c := range []struct{ name, service, want string }{
+		{"active without developers", "{name: x, state: active, owners: {configuration_deployment: a, incident_response: a, product_management: a}}",
+			"fill development; or move to maintenance and fill contingency development (a director may hold it vacant, with a reason)." + agreed},
+		{"active without deployers", "{name: x, state: active, owners: {development: a, incident_response: a, product_management: a}}",
+			"fill configuration deployment." + agreed},
+		{"active without product", "{name: x, state: active, owners: {development: a, incident_response: a, configuration_deployment: b}}",
+			"fill product management; or move to maintenance and fill contingency development (a director may hold it vacant, with a reason). To agree: a and b, and whoever takes a role on."},
+		{"active without anybody", "{name: x, state: active}",
+			"fill development, configuration deployment, incident response and product management; or move to maintenance and fill contingency development, configuration deployment and incident response (a director may hold contingency development vacant, with a reason); or decommission it, if nobody needs it (rare: say why). To agree: whoever takes a role on."},
+		{"community", "{name: x, state: community, owners: {configuration_deployment: a, incident_response: a, product_management: a}}",
+			"fill contingency development; or move to maintenance and fill contingency development (a director may hold it vacant, with a reason)." + agreed},
+		{"community without product", "{name: x, state: community, owners: {contingency_development: a, configuration_deployment: a, incident_response: a}}",
+			"fill product management; or move to maintenance, whose roles are all filled." + agreed},
+		{"maintenance", "{name: x, state: maintenance, owners: {configuration_deployment: a, incident_response: a}}",
+			"fill contingency development (a director may hold it vacant, with a reason); or decommission it." + agreed},
+		{"maintenance with a vacancy", "{name: x, state: maintenance, owners: {contingency_development: {vacant: true, director: elif, reason: r}, incident_response: a}}",
+			"fill configuration deployment; or decommission it." + agreed},
+		{"third party", "{name: x, state: third_party, owners: {configuration_deployment: a}}",
+			"fill incident response; or decommission it." + agreed},
+		{"unowned", "{name: x, state: unowned, owners: {incident_response: a}}",
+			"move to maintenance and fill contingency development and configuration deployment (a director may hold contingency development vacant, with a reason); or decommission it, if nobody needs it (rare: say why)." + agreed},
+		{"unowned with every role", "{name: x, state: unowned, owners: {contingency_development: a, configuration_deployment: a, incident_response: a}}",
+			"move to maintenance, whose roles are all filled; or decommission it, if nobody needs it (rare: say why)." + agreed},
+		{"owned", "{name: x, state: third_party, owners: a}", ""},
+		{"decommissioned", "{name: x, state: decommissioned}", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := load(t, teams+"  - "+c.service).Service("x")
+			a := Advise(s)
+			if a.Text != c.want {
+				t.Errorf("got  %s\nwant %s", a.Text, c.want)
+			}
+			for _, o := range a.Options {
+				// The policy's table: what it forbids is never proposed.
+				if o.To == config.Unowned || o.To == s.State && len(o.Fill) == 0 || s.State == config.Decommissioned {
+					t.Errorf("proposes %+v", o)
+				}
+				usual := o.To == s.State || o.To == config.Maintenance || o.To == config.Decommissioned && (s.State == config.Maintenance || s.State == config.ThirdParty)
+				if usual == o.Rare {
+					t.Errorf("%s to %s: rare %v", s.State, o.To, o.Rare)
+				}
+			}
+		})
+	}
+}
+
+func TestRisks(t *testing.T) {
+	facts, _ := busy()
+	all := Risks(facts, RiskFilter{})
+	if !slices.IsSortedFunc(all.Risks, func(a, b RecordedRisk) int { return b.At.Compare(a.At) }) {
+		t.Error("not newest first")
+	}
+	if n := len(all.Risks); n != 12 || all.Left != 0 {
+		t.Errorf("%d risks, %d left out", n, all.Left)
+	}
+	golden(t, "risks.json", indented(t, Risks(facts, RiskFilter{Service: "parsoid"})))
+	if got := Risks(facts, RiskFilter{Service: "name:thumbor"}); len(got.Risks) != 1 || got.Risks[0].Named != "thumbor" {
+		t.Errorf("by subject: %+v", got)
+	}
+	if got := Risks(facts, RiskFilter{Kind: routing.RiskUnmapped}); len(got.Risks) != 3 || len(got.Counts) != 1 || got.Counts[0].Count != 3 {
+		t.Errorf("by kind: %+v", got)
+	}
+	if got := Risks(facts, RiskFilter{Limit: 2}); len(got.Risks) != 2 || got.Left != 10 {
+		t.Errorf("by limit: %+v", got)
+	}
+	if got := Risks(facts, RiskFilter{Since: time.Date(2026, 11, 14, 0, 0, 0, 0, time.UTC)}); len(got.Risks) != 2 {
+		t.Errorf("since: %+v", got)
+	}
+	many := Facts{Day: "2026-11-10", Subject: "unmapped"}
+	for range MaxRisks + 5 {
+		many.Add(Event{Day: many.Day, Subject: many.Subject, Risks: []Risk{{Kind: routing.RiskUnmapped}}})
+	}
+	if got := Risks([]Facts{many}, RiskFilter{}); got.Left != 5 {
+		t.Errorf("beyond what is kept: %d", got.Left)
+	}
+}
+
+// drawFacts are random facts of some days around the week, in pieces.
+func drawFacts(t *rapid.T) []Facts {
+	people := []string{"amira", "ben", "finn", "stranger"}
+	names := rapid.SampledFrom([]string{"A", "B", "<b>", "=1+1", ""})
+	return rapid.SliceOfN(rapid.Custom(func(t *rapid.T) Facts {
+		f := Facts{Schema: Schema, Day: rapid.SampledFrom([]string{"2026-11-01", "2026-11-02", "2026-11-08", "2026-11-09", "2026-11-12", "2026-11-15", "2026-11-16"}).Draw(t, "day")}
+		f.Assessment = rapid.SampledFrom(assessments).Draw(t, "assessment")
+		switch rapid.IntRange(0, 3).Draw(t, "kind") {
+		case 0:
+			f.Service = rapid.SampledFrom([]string{"parsoid", "oldbot", "charts", "haproxy", "graphoid", "deleted"}).Draw(t, "service")
+			f.Subject = "service:" + f.Service
+		case 1:
+			f.Named = rapid.SampledFrom([]string{"thumbor", "parsoid"}).Draw(t, "named")
+			f.Subject, f.Assessment = "name:"+f.Named, catalog.Unknown
+		case 2:
+			f.Subject, f.Team, f.Assessment = "team:sre", "sre", catalog.Unknown
+		default:
+			f.Subject, f.Assessment = "unmapped", catalog.Unknown
+		}
+		for range rapid.IntRange(0, 4).Draw(t, "events") {
+			e := Event{Day: f.Day, Subject: f.Subject, Service: f.Service, Named: f.Named, Team: f.Team, Assessment: f.Assessment}
+			for range rapid.IntRange(0, 30).Draw(t, "alerts") {
+				name := names.Draw(t, "name")
+				e.Alerts = append(e.Alerts, Alert{Name: name, Labels: map[string]string{"alertname": name, "i": rapid.StringN(0, 2, 4).Draw(t, "i")}})
+			}
+			e.Opened = rapid.Bool().Draw(t, "opened")
+			e.Pages, e.Escalations = rapid.IntRange(0, 5).Draw(t, "pages"), rapid.IntRange(0, 5).Draw(t, "escalations")
+			if rapid.Bool().Draw(t, "acked") {
+				by := rapid.SampledFrom(people).Draw(t, "by")
+				e.Ack = ack(by, rapid.SampledFrom([]string{"", "sre", "traffic"}).Draw(t, "team"), rapid.IntRange(0, 9999).Draw(t, "seconds"), "i-1", rapid.Bool().Draw(t, "heroics"))
+			}
+			e.Shadow = rapid.SliceOfN(rapid.SampledFrom(people), 0, 2).Draw(t, "shadow")
+			for _, k := range rapid.SliceOfN(rapid.SampledFrom(Kinds), 0, 3).Draw(t, "risks") {
+				e.Risks = append(e.Risks, Risk{Kind: k, Incident: "i-" + string(k)})
+			}
+			f.Add(e)
+		}
+		return f
+	}), 0, 25).Draw(t, "facts")
+}
+
+// TestTotals counts everything anew, in the plainest way.
+func TestTotals(t *testing.T) {
+	cat := world(t)
+	rapid.Check(t, func(t *rapid.T) {
+		facts := drawFacts(t)
+		r := Build(w46, facts, facts, cat)
+		var now, then Cost
+		var seconds []int
+		risks := map[routing.Risk]int{}
+		heroic, shadow := 0, 0
+		for _, f := range facts {
+			sum := &then
+			switch {
+			case f.Day < "2026-11-02" || f.Day > "2026-11-15":
+				continue
+			case f.Day >= "2026-11-09":
+				sum = &now
+				for _, a := range f.Acks {
+					seconds = append(seconds, a.Seconds)
+					if a.Heroics {
+						heroic++
+					}
+				}
+				for _, n := range f.Shadow {
+					shadow += n
+				}
+				for k, n := range f.RiskCounts {
+					risks[k] += n
+				}
+			}
+			sum.Alerts += f.Alerts
+			sum.Incidents += f.Incidents
+			sum.Pages += f.Pages
+			sum.Escalations += f.Escalations
+			sum.Answers += f.AckCount
+		}
+		same := func(what string, got, want int) {
+			if got != want {
+				t.Errorf("%s: %d, want %d", what, got, want)
+			}
+		}
+		check := func(what string, got, want Cost) {
+			got.MedianAck, got.WorstAck = nil, nil
+			if got != want {
+				t.Errorf("%s: %+v, want %+v", what, got, want)
+			}
+		}
+		check("totals", r.Totals, now)
+		check("the week before", r.Before, then)
+		slices.Sort(seconds)
+		if len(seconds) > 0 {
+			same("worst answer", *r.Totals.WorstAck, seconds[len(seconds)-1])
+			faster, slower := 0, 0
+			for _, s := range seconds {
+				if s < *r.Totals.MedianAck {
+					faster++
+				} else if s > *r.Totals.MedianAck+1 {
+					slower++
+				}
+			}
+			if 2*faster > len(seconds) || 2*slower > len(seconds) {
+				t.Errorf("median %d of %v", *r.Totals.MedianAck, seconds)
+			}
+		} else if r.Totals.WorstAck != nil || r.Totals.MedianAck != nil {
+			t.Error("times without an answer")
+		}
+
+		// The parts add up to the whole.
+		var parts Cost
+		add := func(c Cost) {
+			parts.Alerts += c.Alerts
+			parts.Incidents += c.Incidents
+			parts.Pages += c.Pages
+			parts.Escalations += c.Escalations
+			parts.Answers += c.Answers
+		}
+		productAlerts := 0
+		for _, list := range [][]Service{r.NotOwned, r.Decommissioned, r.Owned} {
+			for _, s := range list {
+				add(s.Cost)
+			}
+		}
+		for _, p := range r.Products {
+			productAlerts += p.Alerts
+		}
+		for _, s := range r.Decommissioned {
+			productAlerts += s.Alerts
+		}
+		for _, list := range [][]Unknown{r.UnknownService, r.Unmapped} {
+			for _, u := range list {
+				add(u.Cost)
+				sets := 0
+				for _, l := range u.LabelSets {
+					sets += l.Alerts
+				}
+				same("label sets of "+u.Subject, sets, u.Alerts)
+				productAlerts += u.Alerts
+			}
+		}
+		check("parts", parts, now)
+		same("alerts by product owner", productAlerts, now.Alerts)
+		n := 0
+		for _, a := range r.Assessments {
+			n += a.Alerts
+		}
+		same("alerts by assessment", n, now.Alerts)
+		n = 0
+		for _, h := range r.Heroics {
+			n += h.Answers
+		}
+		same("heroics", n, heroic)
+		same("shadow", r.Shadow.Pages, shadow)
+		for _, k := range r.Risks {
+			same("risk "+string(k.Kind), k.Count, risks[k.Kind])
+			n = 0
+			for _, s := range k.Subjects {
+				n += s.Count
+			}
+			same("subjects of "+string(k.Kind), n, k.Count)
+		}
+		if quiet := now.Alerts == 0 && heroic == 0 && len(risks) == 0; quiet && len(r.NotOwned)+len(r.Unmapped)+len(r.UnknownService)+len(r.Decommissioned) == 0 && !r.Quiet {
+			t.Error("a week without anything is not quiet")
+		}
+
+		// The order in which facts come says nothing.
+		shuffled := slices.Clone(facts)
+		rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1)).Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
+		if diff := cmp.Diff(r, Build(w46, shuffled, shuffled, cat)); diff != "" {
+			t.Errorf("another order of facts makes another report:\n%s", diff)
+		}
+	})
+}
+
+// hostile is a week in which everything that others write is s.
+func hostile(s string) Report {
+	labels := map[string]string{"alertname": s, "app": s, s: s}
+	var d diary
+	for _, e := range []Event{
+		{Subject: "unmapped", Team: s}, {Subject: "name:" + s, Named: s}, {Subject: "service:" + s, Service: s, Assessment: catalog.Unowned},
+		{Subject: "service:gone" + s, Service: "gone" + s, Assessment: catalog.Decommissioned},
+	} {
+		e.Day, e.Alerts, e.Pages, e.Recorded = "2026-11-10", alerts(2, s, labels), 1, s
+		e.Ack, e.Shadow = ack(s, s, 5, s, true), []string{s}
+		for _, k := range Kinds {
+			e.Risks = append(e.Risks, Risk{Kind: k, Alert: s, Incident: s})
+		}
+		d.add(e)
+	}
+	cat, _ := catalog.New(nil)
+	r := Build(w46, d.facts, nil, cat)
+	r.Vacancies = append(r.Vacancies, Vacancy{s, s, s})
+	return r
+}
+
+var hostileTexts = []string{
+	"", "plain", "=HYPERLINK(\"https://evil.example\",\"x\")", "@SUM(1)", "-1+1", "+1", "\t=1", "\r\n=1", "\u200b=1", "a,b\"c\nd",
+	"<script>alert(1)</script>", "</li></ul><img src=x onerror=alert(1)>", "[x](https://evil.example) ![](https://evil.example/i.png)",
+	"`` ` ``` code", "**b** __i__ ~~s~~ # h | t", "1. one", "- a", "\x00\x1b[31m\u202egnp.exe\u2066", "\xff\xfe broken \xc3",
+	"https://evil.example www.evil.example @everyone <!channel>", "'a''b'", "{{.}}", strings.Repeat("名", 3000), strings.Repeat("<&", 3000),
+}
+
+func FuzzRender(f *testing.F) {
+	for _, s := range hostileTexts {
+		f.Add(s[:min(len(s), 600)])
+	}
+	f.Fuzz(checkHostile)
+}
+
+func TestHostile(t *testing.T) {
+	for _, s := range hostileTexts {
+		checkHostile(t, s)
+	}
+}

@@ -1,0 +1,105 @@
+package report
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"callchain/config"
+	"callchain/routing"
+	"callchain/routing/catalog"
+)
+
+// Kinds are all kinds of risk, in the order in which they are shown.
+var Kinds = []routing.Risk{
+	routing.RiskUnowned, routing.RiskPartial, routing.RiskUnknownService, routing.RiskUnmapped, routing.RiskDecommissioned,
+	routing.RiskNobodyOnCall, routing.RiskSinglePerson, routing.RiskExhausted, routing.RiskUnreachable,
+	routing.RiskAmbiguousMatch, routing.RiskMissingReference, routing.RiskWrongOwner, routing.RiskHeroics,
+}
+
+// RiskFilter says which of the recorded risks are wanted.
+type RiskFilter struct {
+	Kind    routing.Risk // "": every kind
+	Service string       // a service, or another subject such as name:foo; "": all
+	Since   time.Time    // zero: all
+	Limit   int          // at most so many; not positive: all
+}
+
+// RiskList is what is recorded of risks.
+type RiskList struct {
+	Risks  []RecordedRisk `json:"risks"`  // newest first
+	Counts []KindCount    `json:"counts"` // of every kind that occurred; of whole days
+	Left   int            `json:"left"`   // listed no more: beyond the limit, or beyond what is kept of a day
+}
+
+// RecordedRisk is one risk, with what it is about.
+type RecordedRisk struct {
+	Kind         routing.Risk       `json:"kind"`
+	At           time.Time          `json:"at"`
+	Subject      string             `json:"subject"`
+	Service      string             `json:"service"` // "" if none
+	Named        string             `json:"named"`   // a name that the catalog lacked
+	Team         string             `json:"team"`
+	State        config.State       `json:"state"`
+	Assessment   catalog.Assessment `json:"assessment"`
+	MissingRoles []config.Role      `json:"missing_roles"`
+	Alert        string             `json:"alert"`
+	Incident     string             `json:"incident"` // "" if none was opened
+}
+
+// KindCount is how often a kind of risk was recorded: once per incident, or per
+// alert that opened none.
+type KindCount struct {
+	Kind  routing.Risk `json:"kind"`
+	Count int          `json:"count"`
+}
+
+// Risks lists what the facts hold of risks.
+func Risks(facts []Facts, f RiskFilter) RiskList {
+	out := RiskList{Risks: []RecordedRisk{}, Counts: []KindCount{}}
+	counts := map[routing.Risk]int{}
+	for _, day := range facts {
+		if f.Service != "" && f.Service != day.Service && f.Service != day.Subject {
+			continue
+		}
+		kept := map[routing.Risk]int{}
+		for _, r := range day.Risks {
+			kept[r.Kind]++
+			if f.Kind != "" && r.Kind != f.Kind || r.At.Before(f.Since) {
+				continue
+			}
+			out.Risks = append(out.Risks, RecordedRisk{
+				Kind: r.Kind, At: r.At, Subject: day.Subject, Service: day.Service, Named: day.Named, Team: day.Team,
+				State: day.State, Assessment: day.Assessment, MissingRoles: notNil(slices.Clone(day.Missing)),
+				Alert: r.Alert, Incident: r.Incident,
+			})
+		}
+		for kind, n := range day.RiskCounts {
+			if f.Kind == "" || kind == f.Kind {
+				counts[kind] += n
+				out.Left += max(0, n-kept[kind])
+			}
+		}
+	}
+	slices.SortFunc(out.Risks, func(a, b RecordedRisk) int {
+		return cmp.Or(b.At.Compare(a.At), cmp.Compare(a.Subject, b.Subject), cmp.Compare(a.Kind, b.Kind),
+			cmp.Compare(a.Incident, b.Incident), cmp.Compare(a.Alert, b.Alert))
+	})
+	if f.Limit > 0 && len(out.Risks) > f.Limit {
+		out.Left += len(out.Risks) - f.Limit
+		out.Risks = out.Risks[:f.Limit]
+	}
+	for _, kind := range Kinds {
+		if n := counts[kind]; n > 0 {
+			out.Counts = append(out.Counts, KindCount{kind, n})
+		}
+	}
+	return out
+}
+
+func notNil[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}
