@@ -14,6 +14,7 @@
 package notifiers
 
 import (
+	"html/template"
 	"time"
 
 	"callchain/config"
@@ -33,6 +34,7 @@ const (
 	Board    Kind = "board"    // a team's shared message, edited as the incident changes
 	Thread   Kind = "thread"   // timeline lines under a board
 	Notice   Kind = "notice"   // callchain speaks about itself; no buttons
+	Report   Kind = "report"   // the weekly report; no buttons, never edited
 )
 
 // Channel names.
@@ -73,6 +75,7 @@ type Message struct {
 	You      *You   // of a page, reminder or told: the person it is for
 	Lines    []Line // of a thread message, oldest first
 	Notice   *Text  // of a notice
+	Report   *Paper // of a report
 	Now      time.Time
 }
 
@@ -80,6 +83,25 @@ type Message struct {
 type Text struct {
 	Title string
 	Body  Untrusted
+}
+
+// Paper is the weekly report. Slack gets the sections, a mail the parts.
+type Paper struct {
+	Title    string
+	Lead     []Untrusted // paragraphs
+	Sections []Section
+	More     string // where all of it is: a link or a command; "" if there is no such place
+
+	// The parts of a mail, whole. Without Text they are made from the sections.
+	Text string
+	HTML template.HTML // escaped by whoever made it; "" for a mail of text alone
+}
+
+// Section is one part of a report.
+type Section struct {
+	Title string
+	Lines []Untrusted
+	Left  int // lines left out before it came here
 }
 
 // Line is one line of the timeline.

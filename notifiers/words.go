@@ -73,6 +73,12 @@ func StateWord(m Message) string {
 
 // Headline is the state and what it is about: "FIRING - parsoid: HighErrorRate".
 func Headline(m Message) string {
+	if m.Kind == Report && m.Report != nil {
+		if title := Clean(m.Report.Title, 3*maxName); title != "" {
+			return title
+		}
+		return "Ownership report"
+	}
 	if m.Kind == Notice && m.Notice != nil {
 		if title := Clean(m.Notice.Title, 3*maxName); title != "" {
 			return title
@@ -104,6 +110,11 @@ func Sentence(m Message) string {
 			return join(stop(Clean(m.Notice.Title, 3*maxName)), first)
 		}
 		return stop(Clean(m.Notice.Title, 3*maxName))
+	case Report:
+		if m.Report == nil || len(m.Report.Lead) == 0 {
+			return stop(Headline(m))
+		}
+		return join(stop(Headline(m)), Clean(string(m.Report.Lead[0]), 300))
 	case Thread:
 		var lines []string
 		for _, l := range m.Lines {
@@ -470,6 +481,38 @@ func TimelineLine(l Line) string {
 		return text
 	}
 	return l.At.UTC().Format("15:04:05") + " UTC " + text
+}
+
+// LeftOut says that n lines, or things of another name, are not shown, and where
+// they are; "" for none.
+func LeftOut(n int, what, more string) string {
+	if n <= 0 {
+		return ""
+	}
+	text := strings.TrimSpace(fmt.Sprintf("and %d more %s", n, what))
+	if more = Clean(more, 500); more != "" {
+		text += ": " + more
+	}
+	return text
+}
+
+// ReportText is a report as plain text, for whoever cannot show more.
+func ReportText(p *Paper) string {
+	var b strings.Builder
+	b.WriteString(Clean(p.Title, 3*maxName) + "\n")
+	for _, l := range p.Lead {
+		b.WriteString("\n" + Clean(string(l), 1000) + "\n")
+	}
+	for _, s := range p.Sections {
+		b.WriteString("\n" + Clean(s.Title, 3*maxName) + "\n\n")
+		for _, l := range s.Lines {
+			b.WriteString("  " + CleanText(string(l), 1000) + "\n")
+		}
+		if left := LeftOut(s.Left, "", p.More); left != "" {
+			b.WriteString("  " + left + "\n")
+		}
+	}
+	return b.String()
 }
 
 // Footer says which revision of the incident is shown.

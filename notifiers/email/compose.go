@@ -124,7 +124,7 @@ func acknowledgeable(m notifiers.Message) bool {
 
 func colour(m notifiers.Message) string {
 	switch {
-	case m.Kind == notifiers.Notice:
+	case m.Kind == notifiers.Notice, m.Kind == notifiers.Report:
 		return "#57606a"
 	case m.Incident.State == notifiers.Resolved:
 		return "#1a7f37"
@@ -136,6 +136,13 @@ func colour(m notifiers.Message) string {
 
 // text is the text part.
 func text(m notifiers.Message) (string, error) {
+	if m.Kind == notifiers.Report && m.Report != nil {
+		body := m.Report.Text
+		if body == "" {
+			body = notifiers.ReportText(m.Report)
+		}
+		return squeeze(notifiers.CleanText(body, 200_000) + "\n\n" + notifiers.Footer(m)), nil
+	}
 	var b strings.Builder
 	if err := textMail.Execute(&b, view(m)); err != nil {
 		return "", fmt.Errorf("writing the text of a mail: %w", err)
@@ -144,6 +151,12 @@ func text(m notifiers.Message) (string, error) {
 }
 
 func html(m notifiers.Message) (string, error) {
+	if m.Kind == notifiers.Report {
+		if m.Report == nil {
+			return "", nil
+		}
+		return strings.ToValidUTF8(string(m.Report.HTML), "\uFFFD"), nil
+	}
 	var b strings.Builder
 	if err := htmlMail.Execute(&b, view(m)); err != nil {
 		return "", fmt.Errorf("writing the HTML of a mail: %w", err)
@@ -153,7 +166,7 @@ func html(m notifiers.Message) (string, error) {
 
 // subject is the same for every mail of an incident: mailboxes thread by it.
 func subject(m notifiers.Message) string {
-	if m.Kind == notifiers.Notice {
+	if m.Kind == notifiers.Notice || m.Kind == notifiers.Report {
 		return notifiers.Clean("[callchain] "+notifiers.Headline(m), maxSubject)
 	}
 	return notifiers.Clean(fmt.Sprintf("[callchain %s] %s", m.Incident.ID, notifiers.Title(m.Incident)), maxSubject)
@@ -183,7 +196,13 @@ func (n *Notifier) compose(m notifiers.Message, f form) (*gomail.Msg, error) {
 	letter.SetGenHeader("Auto-Submitted", "auto-generated")
 	letter.SetGenHeader(gomail.HeaderXAutoResponseSuppress, "DR, RN, NRN, OOF, AutoReply")
 	letter.SetGenHeader("X-Callchain-Kind", token(string(m.Kind), 64))
-	if m.Kind != notifiers.Notice {
+	switch m.Kind {
+	case notifiers.Notice:
+	case notifiers.Report:
+		// So that people can sort it away, and no mailbox takes it for urgent.
+		letter.SetGenHeader("List-Id", "<report.callchain."+n.cfg.Domain+">")
+		letter.SetGenHeader(gomail.HeaderPrecedence, "bulk")
+	default:
 		// No mail has this id: the thread's root is virtual, so that no mail
 		// of the thread depends on another having arrived.
 		root := "<inc-" + token(m.Incident.ID, 100) + "@" + n.cfg.Domain + ">"
@@ -205,7 +224,9 @@ func (n *Notifier) compose(m notifiers.Message, f form) (*gomail.Msg, error) {
 		if err != nil {
 			return nil, err
 		}
-		letter.AddAlternativeString(gomail.TypeTextHTML, rich)
+		if rich != "" {
+			letter.AddAlternativeString(gomail.TypeTextHTML, rich)
+		}
 	}
 	return letter, nil
 }

@@ -150,6 +150,28 @@ func TestThread(t *testing.T) {
 	}
 }
 
+// TestReportHeaders: people can sort the report away, and it joins no thread.
+func TestReportHeaders(t *testing.T) {
+	m := notifiers.Message{ID: "r-2026-W46-1", Kind: notifiers.Report, Address: "managers@example.org", Now: notifierstest.Opened, Report: notifierstest.Report()}
+	h := headers(t, notifier(t, nil), m)
+	for header, want := range map[string]string{
+		"List-Id": "<report.callchain.example.org>", "Precedence": "bulk", "Message-Id": "<r-2026-W46-1@example.org>",
+		"References": "", "In-Reply-To": "", "Auto-Submitted": "auto-generated", "X-Callchain-Kind": "report", "Importance": "",
+		"Subject": "[callchain] Ownership report 2026-W46, 9 to 15 November 2026",
+	} {
+		if got := h.Get(header); got != want {
+			t.Errorf("%s: %q, want %q", header, got, want)
+		}
+	}
+	if got := h.Get("Content-Type"); !strings.HasPrefix(got, "multipart/alternative") {
+		t.Errorf("Content-Type %q: want a text and an HTML part", got)
+	}
+	m.Report.HTML = ""
+	if got := headers(t, notifier(t, nil), m).Get("Content-Type"); !strings.HasPrefix(got, "text/plain") {
+		t.Errorf("Content-Type %q without HTML", got)
+	}
+}
+
 func headers(t *testing.T, n *Notifier, m notifiers.Message) mail.Header {
 	t.Helper()
 	read, err := mail.ReadMessage(bytes.NewReader(raw(t, n, m)))
@@ -188,7 +210,7 @@ func FuzzMail(f *testing.F) {
 // checkHostile: no label makes a header, a recipient, a link or a script.
 func checkHostile(t *testing.T, s string) {
 	n := notifier(t, nil)
-	for _, kind := range []notifiers.Kind{notifiers.Page, notifiers.Told, notifiers.Board, notifiers.Notice} {
+	for _, kind := range []notifiers.Kind{notifiers.Page, notifiers.Told, notifiers.Board, notifiers.Notice, notifiers.Report} {
 		m := notifierstest.Hostile(kind, s)
 		m.Address, m.ID, m.Incident.ID = "jane@example.org", "d"+s, "i"+s
 		message := raw(t, n, m)
@@ -198,7 +220,7 @@ func checkHostile(t *testing.T, s string) {
 		}
 		allowed := map[string]bool{"Date": true, "Mime-Version": true, "Message-Id": true, "References": true, "In-Reply-To": true, "Subject": true,
 			"User-Agent": true, "Auto-Submitted": true, "X-Auto-Response-Suppress": true, "X-Callchain-Kind": true, "X-Callchain-Incident": true,
-			"X-Callchain-Service": true, "From": true, "To": true, "Content-Type": true, "Content-Transfer-Encoding": true}
+			"X-Callchain-Service": true, "List-Id": kind == notifiers.Report, "Precedence": kind == notifiers.Report, "From": true, "To": true, "Content-Type": true, "Content-Transfer-Encoding": true}
 		for name, values := range read.Header {
 			if !allowed[name] || len(values) != 1 {
 				t.Errorf("%s: header %s: %q", kind, name, values)

@@ -3,6 +3,8 @@
 package notifierstest
 
 import (
+	"fmt"
+	"html/template"
 	"strings"
 	"time"
 
@@ -186,7 +188,35 @@ func Cases() []Case {
 		{"notice", notifiers.Message{ID: "d-n1", Kind: notifiers.Notice, Address: "#sre", Now: Opened, Notice: &notifiers.Text{
 			Title: "callchain cannot reach Slack", Body: "Slack refuses the bot token (token_revoked).\n\nPages go out by e-mail meanwhile. Install the app again and store its new token.",
 		}}},
+		{"report", notifiers.Message{ID: "d-r1", Kind: notifiers.Report, Address: "#sre", Now: Opened, Report: Report()}},
+		{"report of sections", notifiers.Message{ID: "d-r2", Kind: notifiers.Report, Address: "#sre", Now: Opened, Report: long()}},
 	}
+}
+
+// Report is a weekly report with the parts of its mail.
+func Report() *notifiers.Paper {
+	return &notifiers.Paper{
+		Title: "Ownership report 2026-W46, 9 to 15 November 2026",
+		Lead:  []notifiers.Untrusted{"13 alerts in 3 incidents; 9 pages and 5 escalations.", "Of the alerts: 6 about partially owned services."},
+		Sections: []notifiers.Section{
+			{Title: "Services that are not fully owned", Lines: []notifiers.Untrusted{"parsoid (tier 1, active, partially owned)", "  6 alerts, 5 the week before; 4 pages, 2 escalations.", "oldbot (tier 4, unowned)"}, Left: 4},
+			{Title: "Names that the catalog lacks", Lines: []notifiers.Untrusted{"<thumbor> & co: 2 alerts"}},
+		},
+		More: "https://callchain.example.org/reports/weekly?period=2026-W46",
+		Text: "Ownership report 2026-W46\n\n* parsoid (tier 1)\n  6 alerts\n",
+		HTML: "<!doctype html><html><body><h1>Ownership report 2026-W46</h1></body></html>",
+	}
+}
+
+// long is a report that no message of Slack holds, without parts of a mail.
+func long() *notifiers.Paper {
+	p := Report()
+	p.Text, p.HTML, p.Sections[0].Lines = "", "", nil
+	for i := range 60 {
+		p.Sections[0].Lines = append(p.Sections[0].Lines, notifiers.Untrusted(fmt.Sprintf("service-%d: %s", i, strings.Repeat("many alerts ", 8))))
+		p.Sections = append(p.Sections, notifiers.Section{Title: fmt.Sprintf("Product management: team-%d", i), Lines: []notifiers.Untrusted{"1 alert"}})
+	}
+	return p
 }
 
 // Hostile is a message in which everything that others write is s.
@@ -207,6 +237,10 @@ func Hostile(kind notifiers.Kind, s string) notifiers.Message {
 	m.Usergroup, m.Mention = s, []string{s, s}
 	m.Lines = []notifiers.Line{{At: Opened, Text: u}, {At: Opened, Text: u, Ring: true}}
 	m.Notice = &notifiers.Text{Title: s, Body: u}
+	m.Report = &notifiers.Paper{Title: s, Lead: []notifiers.Untrusted{u}, More: s, Text: s, HTML: template.HTML(template.HTMLEscapeString(s))}
+	for range 60 {
+		m.Report.Sections = append(m.Report.Sections, notifiers.Section{Title: s, Lines: []notifiers.Untrusted{u, u}, Left: 3})
+	}
 	if kind == notifiers.Board {
 		m.You, m.Address = nil, "#board"
 	}

@@ -2,6 +2,7 @@ package slack
 
 import (
 	"strings"
+	"unicode/utf8"
 
 	"github.com/slack-go/slack"
 
@@ -41,6 +42,8 @@ func render(m notifiers.Message) rendered {
 	switch m.Kind {
 	case notifiers.Notice:
 		out.blocks = notice(m)
+	case notifiers.Report:
+		out.blocks = paper(m)
 	case notifiers.Thread:
 		out.blocks = timeline(m)
 	case notifiers.Reminder, notifiers.Told:
@@ -59,7 +62,7 @@ func render(m notifiers.Message) rendered {
 func minimal(m notifiers.Message) rendered {
 	out := rendered{text: text(m)}
 	switch m.Kind {
-	case notifiers.Notice, notifiers.Thread:
+	case notifiers.Notice, notifiers.Thread, notifiers.Report:
 		out.blocks = paragraphs(string(text(m)), 1)
 	default:
 		out.blocks = short(m)
@@ -138,6 +141,66 @@ func notice(m notifiers.Message) []slack.Block {
 		b.blocks = append(b.blocks, paragraphs(notifiers.CleanText(string(m.Notice.Body), 40*maxSection), 40)...)
 	}
 	return b.blocks
+}
+
+// What a report may take of a message: some room is left below Slack's limits.
+const (
+	maxReport      = 45     // blocks
+	maxReportChars = 12_000 // of all its texts together: more nobody reads there, and Slack refuses the whole at some point
+)
+
+// paper is the weekly report: a title and plain lines for each section, as many
+// sections as fit. What does not fit is counted, and it is said where it is.
+func paper(m notifiers.Message) []slack.Block {
+	var b builder
+	b.header(notifiers.Headline(m))
+	p := m.Report
+	if p == nil {
+		return b.blocks
+	}
+	var lead []string
+	for _, l := range p.Lead[:min(len(p.Lead), 10)] {
+		lead = append(lead, notifiers.Clean(string(l), 500))
+	}
+	b.blocks = append(b.blocks, paragraphs(strings.Join(lead, "\n\n"), 3)...)
+	chars := runes(lead)
+	for i, s := range p.Sections {
+		said, left := fitting(s)
+		if more := notifiers.LeftOut(left, "", p.More); more != "" {
+			said = append(said, more)
+		}
+		chars += runes(said) + runes([]string{s.Title})
+		// A section is its title and one block; one block more says that there is more.
+		if len(b.blocks)+3 > maxReport || chars > maxReportChars {
+			b.plain([]string{notifiers.LeftOut(len(p.Sections)-i, "sections", p.More)})
+			break
+		}
+		b.section(bold(escape(notifiers.Clean(s.Title, maxHeader))))
+		b.plain(said)
+	}
+	return b.blocks
+}
+
+func runes(texts []string) int {
+	n := 0
+	for _, t := range texts {
+		n += utf8.RuneCountInString(t)
+	}
+	return n
+}
+
+// fitting are the first lines of a section that fit into one block, and how many do not.
+func fitting(s notifiers.Section) (said []string, left int) {
+	room := maxSection - 600 // for where the rest is
+	for i, l := range s.Lines {
+		line := notifiers.CleanText(string(l), 1000)
+		room -= utf8.RuneCountInString(line) + 1
+		if room < 0 {
+			return said, s.Left + len(s.Lines) - i
+		}
+		said = append(said, line)
+	}
+	return said, s.Left
 }
 
 // maxLines is how many lines of the timeline one message takes; the newest stay.

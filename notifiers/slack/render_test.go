@@ -109,7 +109,7 @@ func FuzzRender(f *testing.F) {
 }
 
 func checkHostile(t *testing.T, s string) {
-	for _, kind := range []notifiers.Kind{notifiers.Page, notifiers.Reminder, notifiers.Told, notifiers.Board, notifiers.Thread, notifiers.Notice} {
+	for _, kind := range []notifiers.Kind{notifiers.Page, notifiers.Reminder, notifiers.Told, notifiers.Board, notifiers.Thread, notifiers.Notice, notifiers.Report} {
 		for _, state := range []notifiers.State{notifiers.Triggered, notifiers.Acknowledged, notifiers.Resolved} {
 			m := notifierstest.Hostile(kind, s)
 			m.Incident.State = state
