@@ -261,6 +261,14 @@ type Reports struct {
 	Weekly *Weekly `yaml:"weekly"`
 }
 
+// Zone is the time zone of the report's weeks and days; UTC unless it says otherwise.
+func (r Reports) Zone() *time.Location {
+	if r.Weekly == nil || r.Weekly.Timezone.V == nil {
+		return time.UTC
+	}
+	return r.Weekly.Timezone.V
+}
+
 // Weekly says when and to whom the report goes.
 type Weekly struct {
 	Pos          Pos                `yaml:"-"`

@@ -82,6 +82,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	routeCommands(app, commands)
 	incidentCommands(app, commands)
 	testPageCommand(app, commands)
+	risksCommand(app, commands)
+	reportCommand(app, commands)
 	versionCommand(app, commands)
 
 	if len(args) == 0 {

@@ -38,8 +38,8 @@ func (s *Server) api(mux *http.ServeMux) {
 	get("services/{name}", s.showService)
 	get("teams", s.listTeams)
 	get("oncall", s.onCall)
-	get("risks", unbuilt)
-	get("reports/weekly", unbuilt)
+	get("risks", s.apiRisks)
+	get("reports/weekly", s.weeklyReport)
 	get("openapi.json", unbuilt)
 	// Without a pattern of its own "/api" would be redirected to "/api/".
 	for _, rest := range []string{"/api", "/api/"} {

@@ -23,6 +23,8 @@ type row struct {
 func (s *Server) pages(mux *http.ServeMux) {
 	mux.Handle("/{$}", methods{"GET": s.listPage})
 	mux.Handle("/incidents/{id}", methods{"GET": s.incidentPage})
+	mux.Handle("/risks", methods{"GET": s.risksPage})
+	mux.Handle("/reports/weekly", methods{"GET": s.reportPage})
 }
 
 func (s *Server) listPage(w http.ResponseWriter, r *http.Request) {

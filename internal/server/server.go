@@ -21,6 +21,7 @@ import (
 	"callchain/escalation/engine"
 	"callchain/notifiers/slack"
 	"callchain/routing"
+	"callchain/routing/report"
 )
 
 // Timeouts of the HTTP servers that serve the handlers.
@@ -57,6 +58,8 @@ type Engine interface {
 	Incidents(ctx context.Context, f engine.Filter) (list []escalation.Incident, next string, err error)
 	TestPage(ctx context.Context, person string, by escalation.Actor) (escalation.Incident, error)
 	Notice(ctx context.Context, n engine.Notice) error
+	// Facts are what is recorded from one day to another, both included.
+	Facts(ctx context.Context, fromDay, toDay string) ([]report.Facts, error)
 	Ready(ctx context.Context) error
 	// Snapshot is the configuration in force; the same pointer while it is.
 	Snapshot() *engine.Snapshot

@@ -25,6 +25,7 @@ import (
 	"callchain/notifiers/slack"
 	"callchain/routing"
 	"callchain/routing/catalog"
+	"callchain/routing/report"
 )
 
 const testConfig = `
@@ -103,6 +104,8 @@ type fakeEngine struct {
 	answer   func(escalation.Event) (escalation.Answer, error)
 	incident escalation.Incident
 	notReady error
+	facts    []report.Facts
+	now      time.Time // zero: the wall clock's
 }
 
 var errStore = errors.New("the disk is on fire")
@@ -162,11 +165,29 @@ func (e *fakeEngine) Notice(_ context.Context, n engine.Notice) error {
 	return nil
 }
 
+func (e *fakeEngine) Facts(_ context.Context, from, to string) ([]report.Facts, error) {
+	if e.notReady != nil {
+		return nil, e.notReady
+	}
+	var out []report.Facts
+	for _, f := range e.facts {
+		if from <= f.Day && f.Day <= to {
+			out = append(out, f)
+		}
+	}
+	return out, nil
+}
+
 func (e *fakeEngine) Ready(context.Context) error { return e.notReady }
 
 func (e *fakeEngine) Snapshot() *engine.Snapshot { return e.snap }
 
-func (e *fakeEngine) Now() time.Time { return time.Now() }
+func (e *fakeEngine) Now() time.Time {
+	if !e.now.IsZero() {
+		return e.now
+	}
+	return time.Now()
+}
 
 // fakeSlack is the workspace.
 type fakeSlack struct {

@@ -45,7 +45,7 @@ func ParsePeriod(text string, at time.Time, zone *time.Location) (Period, error)
 	// The fourth of January is always in week 1.
 	p := weekOf(time.Date(year, time.January, 4+7*(week-1), 0, 0, 0, 0, time.UTC))
 	switch {
-	case p.Week != text:
+	case p.Week != text || year < 1970:
 		return Period{}, fmt.Errorf("period %s: the year %d has no such week", text, year)
 	case p.From > now.To:
 		return Period{}, fmt.Errorf("period %s: this week has not begun yet, it is %s", text, now.Week)
@@ -80,6 +80,9 @@ func (p Period) Days() []string {
 
 // Previous is the week before, which is always over.
 func (p Period) Previous() Period { return weekOf(p.monday().AddDate(0, 0, -7)) }
+
+// Next is the week after; whether it has begun is not asked.
+func (p Period) Next() Period { return weekOf(p.monday().AddDate(0, 0, 7)) }
 
 // Has tells whether a day is in the week.
 func (p Period) Has(day string) bool { return p.From <= day && day <= p.To }

@@ -117,6 +117,7 @@ func TestPeriod(t *testing.T) {
 		{"first week begins in December", "2026-W01", "2026-11-20T12:00:00Z", time.UTC, Period{"2026-W01", "2025-12-29", "2026-01-04", false}, ""},
 		{"no such week", "2025-W53", "2026-11-20T12:00:00Z", time.UTC, Period{}, "the year 2025 has no such week"},
 		{"week 0", "2025-W00", "2026-11-20T12:00:00Z", time.UTC, Period{}, "no such week"},
+		{"long ago", "0001-W01", "2026-11-20T12:00:00Z", time.UTC, Period{}, "no such week"},
 		{"to come", "2026-W48", "2026-11-20T12:00:00Z", time.UTC, Period{}, "has not begun yet, it is 2026-W47"},
 		{"nonsense", "yesterday", "2026-11-20T12:00:00Z", time.UTC, Period{}, "want last, current or a week like 2026-W47"},
 	} {
@@ -141,6 +142,11 @@ func TestPeriod(t *testing.T) {
 			}
 			if before := got.Previous(); before.To >= got.From || before.Partial || !slices.IsSorted(append(before.Days(), days...)) {
 				t.Errorf("the week before is %+v", before)
+			}
+			whole := got
+			whole.Partial = false
+			if again := got.Previous().Next(); again != whole {
+				t.Errorf("the week after the week before is %+v", again)
 			}
 		})
 	}

@@ -103,3 +103,15 @@ func notNil[T any](list []T) []T {
 	}
 	return list
 }
+
+// Public are the facts that may be shown to somebody who is not named: without
+// those that a confidential alert is part of.
+func Public(facts []Facts) []Facts {
+	var out []Facts
+	for _, f := range facts {
+		if !f.Confidential {
+			out = append(out, f)
+		}
+	}
+	return out
+}
