@@ -450,3 +450,16 @@ func TestHostile(t *testing.T) {
 		checkHostile(t, s)
 	}
 }
+
+// TestDocs: the example in the user's guide is what the program writes.
+func TestDocs(t *testing.T) {
+	guide, err := os.ReadFile("../../docs/reports.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	now, before := busy()
+	shown := "```text\n" + Build(w46, now, before, world(t)).Document(0, "").Text() + "```\n"
+	if !strings.Contains(string(guide), shown) {
+		t.Error("docs/reports.md shows another report; copy testdata/busy.txt into it and read it")
+	}
+}
