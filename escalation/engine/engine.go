@@ -82,6 +82,7 @@ type Engine struct {
 	health  map[string]*health
 	slots   map[string]chan struct{} // attempts at once, per channel
 	ticks   chan struct{}            // wake-ups handled at once
+	planned atomic.Pointer[Snapshot] // the configuration that the weekly report is planned by
 	began   escalation.Instant       // attempts that were taken before are not ours
 
 	draining atomic.Bool        // nothing new is sent
@@ -141,9 +142,7 @@ func (s *Snapshot) env() escalation.Env {
 		// Nothing is sent: people would be paged over whatever the catalog has of them.
 		env.Channels[notifiers.Slack], env.Channels[notifiers.Email] = true, true
 	}
-	if w := s.Config.Reports.Weekly; w != nil {
-		env.Zone = w.Timezone.V
-	}
+	env.Zone = s.Config.Reports.Zone()
 	if s.Config.Notifiers.Slack != nil {
 		env.Channel = s.Config.Notifiers.Slack.Channel.V
 	}
@@ -342,12 +341,24 @@ func recordID(parts ...string) string {
 // for the attempts that are under way and records them.
 func (e *Engine) Run(ctx context.Context) error {
 	defer e.drain()
+	idle := 500 * time.Millisecond // others may have committed something that is due earlier
 	if x, ok := e.store.(exclusive); ok && x.Exclusive() {
+		idle = time.Minute // what we commit ourselves wakes us
 		if err := e.takeBack(ctx); err != nil && ctx.Err() == nil {
 			e.log.Error("attempts of the process before could not be taken up; their leases run out instead", "err", err)
 		}
 	}
+	planned := time.Time{}
 	for ctx.Err() == nil {
+		// A plan that could not be made is made later; a reload may change it.
+		if snap := e.snap.Load(); e.planned.Load() != snap && time.Since(planned) > 5*time.Second {
+			planned = time.Now()
+			if err := e.planWeekly(ctx); err == nil {
+				e.planned.Store(snap)
+			} else if ctx.Err() == nil {
+				e.log.Error("the weekly report could not be planned; it is tried again", "err", err)
+			}
+		}
 		due, err := e.store.Claim(ctx, 256, escalation.Lease(notifiers.Slack))
 		if err != nil {
 			if ctx.Err() == nil {
@@ -369,7 +380,7 @@ func (e *Engine) Run(ctx context.Context) error {
 				e.due(rec)
 			})
 		}
-		wait := 500 * time.Millisecond
+		wait := idle
 		if len(due.Records) > 0 {
 			wait = 0 // there may be more
 		} else if !due.Next.IsZero() {
@@ -447,6 +458,8 @@ func (e *Engine) due(rec store.Record) {
 		err = e.dueIncident(ctx, rec)
 	case "g":
 		err = e.dueGroup(ctx, rec)
+	case "p":
+		err = e.dueWeekly(ctx, rec)
 	default:
 		err = e.store.Commit(ctx, store.Txn{Partition: rec.Key.Partition, Mark: mark(), Writes: []store.Write{{ID: rec.Key.ID, Expect: rec.Version}}})
 	}

@@ -60,6 +60,11 @@ services:
 
 func snapshot(t testing.TB, channels map[string]Channel) *Snapshot {
 	t.Helper()
+	return snapshotOf(t, configuration, catalogue, channels)
+}
+
+func snapshotOf(t testing.TB, configuration, catalogue string, channels map[string]Channel) *Snapshot {
+	t.Helper()
 	dir := t.TempDir()
 	for name, text := range map[string]string{"callchain.yml": configuration, "catalog.yml": catalogue} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {

@@ -75,6 +75,13 @@ func (e *Engine) send(a attempt, received time.Time) {
 			break
 		}
 		msg := e.message(snap, &cur.Incident, d)
+		if d.Kind == escalation.ReportDelivery {
+			if msg.Report, err = e.paper(ctx, snap, cur.Title, d.Channel); err != nil {
+				e.log.Error("the weekly report could not be written; it is tried again", "period", cur.Title, "err", err)
+				res = notifiers.Result{Verdict: notifiers.Retry, Err: err}
+				break
+			}
+		}
 		if !received.IsZero() && d.Kind == escalation.PageDelivery && d.Attempt == 1 {
 			e.metrics.webhookToPage.Observe(time.Since(received).Seconds())
 		}

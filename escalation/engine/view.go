@@ -35,6 +35,9 @@ func (e *Engine) message(snap *Snapshot, inc *escalation.Incident, d escalation.
 	if p := inc.Delivery(d.Parent); p != nil {
 		msg.Ref, msg.Edit = notifiers.Ref{Channel: p.Ref.Channel, TS: p.Ref.TS}, false
 	}
+	if d.Kind == escalation.ReportDelivery {
+		return msg // what it says is computed where the facts can be read
+	}
 	msg.Incident = view(snap, inc, now)
 	msg.Incident.Revision = d.Sending
 	if t := snap.Catalog.Team(d.To); inc.Confidential && d.Kind == escalation.BoardDelivery && t != nil && t.Kind == config.Volunteer {

@@ -1,0 +1,300 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"callchain/escalation"
+	"callchain/escalation/store"
+	"callchain/escalation/store/mem"
+	"callchain/notifiers"
+	"callchain/routing"
+	"callchain/routing/report"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden reports with what is sent now; then read the difference")
+
+const weekly = `
+external_url: https://callchain.example.org
+catalog_files: [catalog.yml]
+alertmanager: {sources: [{name: main, anonymous: true}]}
+routing: {fallback_team: sre}
+notifiers:
+  slack: {bot_token_file: token, signing_secret_file: secret, channel: "#incidents"}
+  email: {smarthost: "mail.example.org:587", from: callchain@example.org, link_key_file: key}
+reports:
+  weekly: {schedule: "0 9 * * MON", timezone: Europe/Berlin, slack_channel: "#ownership", email_to: [managers@example.org, em@example.org]}
+`
+
+const owned = `
+people:
+  - {name: ana, email: ana@example.org, slack: U01ANA}
+  - {name: ben, email: ben@example.org, slack: U01BEN}
+  - {name: dora, email: dora@example.org, slack: U01DORA}
+  - {name: elif, email: elif@example.org, slack: U01ELIF}
+  - {name: gus, email: gus@example.org, slack: U01GUS}
+teams:
+  - {name: ops, members: [ana, ben], manager: dora, slack_channel: "#ops"}
+  - {name: dev, members: [ben], manager: dora, director: elif}
+  - {name: sre, members: [gus], slack_channel: "#sre"}
+services:
+  - name: parsoid
+    state: active
+    tier: 1
+    owners: {development: dev, configuration_deployment: ops, incident_response: ops, product_management: dev}
+  - name: maps
+    state: active
+    tier: 2
+    owners: {configuration_deployment: ops, incident_response: ops}
+  - name: charts
+    state: maintenance
+    owners: {contingency_development: {vacant: true, director: elif, reason: "task force disbanded"}, configuration_deployment: ops, incident_response: ops}
+  - name: oldbot
+    state: unowned
+    legacy: {since: 2014-03-01, reason: found in an audit}
+    owners: {incident_response: ops}
+  - {name: gone, state: decommissioned}
+`
+
+// weeklyEngine runs an engine until stop is called.
+func weeklyEngine(t *testing.T, st store.Store, slack, email *fake) (e *Engine, stop func()) {
+	t.Helper()
+	e = New(Config{Store: st, Registerer: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler)},
+		snapshotOf(t, weekly, owned, map[string]Channel{notifiers.Slack: slack, notifiers.Email: email}))
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = e.Run(ctx) })
+	return e, sync.OnceFunc(func() { cancel(); wg.Wait() })
+}
+
+// Any number of replicas send one report.
+func TestReplicasReportOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st, slack, email := mem.New(), &fake{}, &fake{}
+		time.Sleep(time.Until(time.Date(2000, 1, 10, 7, 59, 0, 0, time.UTC)))
+		// The plan is as if callchain had run since the week before.
+		first, stop := weeklyEngine(t, st.Open(), slack, email)
+		time.Sleep(time.Second)
+		rec, err := st.Load(t.Context(), 0, weeklyKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var plan weeklyRecord
+		if err := json.Unmarshal(rec[0].Data, &plan); err != nil {
+			t.Fatal(err)
+		}
+		plan.Since -= escalation.Instant((4 * 24 * time.Hour).Milliseconds())
+		if err := first.saveWeekly(t.Context(), rec[0].Version, plan); err != nil {
+			t.Fatal(err)
+		}
+		stop()
+		for range 3 {
+			_, stop := weeklyEngine(t, st.Open(), slack, email)
+			t.Cleanup(stop)
+		}
+		time.Sleep(5 * time.Minute)
+		n := map[string]int{}
+		for _, d := range append(slack.all(), email.all()...) {
+			if d.Kind == notifiers.Report {
+				n[d.Address]++
+			}
+		}
+		if want := map[string]int{"#ownership": 1, "managers@example.org": 1, "em@example.org": 1}; !cmp.Equal(n, want) {
+			t.Errorf("reports: %v; want one to each recipient", n)
+		}
+	})
+}
+
+// fortnight is what really happened, counted beside callchain.
+type fortnight struct {
+	alerts map[string]map[string]int // week, subject
+	acks   map[string]map[string]int
+}
+
+// A fortnight of alerts, answers and silence: two reports, each once to each
+// recipient, whose numbers are those of an independent count.
+func TestFortnight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		berlin, err := time.LoadLocation("Europe/Berlin")
+		if err != nil {
+			t.Fatal(err)
+		}
+		slack, email := &fake{}, &fake{}
+		// Monday the 3rd of January 2000, 01:00 in Berlin: nothing was missed.
+		time.Sleep(time.Until(time.Date(2000, 1, 3, 0, 0, 0, 0, time.UTC)))
+		e, stop := weeklyEngine(t, alone{mem.New()}, slack, email)
+		t.Cleanup(stop)
+		did := fortnight{map[string]map[string]int{}, map[string]map[string]int{}}
+		rng := rand.New(rand.NewPCG(1, 2))
+		subjects := []struct{ service, subject string }{
+			{"parsoid", "service:parsoid"}, {"maps", "service:maps"}, {"charts", "service:charts"}, {"oldbot", "service:oldbot"},
+			{"gone", "service:gone"}, {"mystery", "name:mystery"}, {"", "unmapped"},
+		}
+		count := func(m map[string]map[string]int, at time.Time, subject string) {
+			year, week := at.In(berlin).ISOWeek()
+			key := fmt.Sprintf("%d-W%02d", year, week)
+			if m[key] == nil {
+				m[key] = map[string]int{}
+			}
+			m[key][subject]++
+		}
+		n := 0
+		for hour := range 14 * 24 {
+			if rng.IntN(8) == 0 {
+				s := subjects[rng.IntN(len(subjects))]
+				n++
+				began := time.Now()
+				alert := routing.WebhookAlert{Firing: true, Fingerprint: uint64(n), StartsAt: began, Labels: map[string]string{
+					"alertname": fmt.Sprint("Alert", n%5), "severity": []string{"page", "page", "warning"}[rng.IntN(3)]}}
+				if s.service != "" {
+					alert.Labels["service"] = s.service
+				}
+				w := routing.Webhook{GroupKey: "k", GroupLabels: map[string]string{"n": fmt.Sprint(n)}, Alerts: []routing.WebhookAlert{alert}}
+				for range 1 + rng.IntN(2) { // repeats count nothing
+					if err := e.Webhook(t.Context(), "main", w); err != nil {
+						t.Fatal(err)
+					}
+				}
+				count(did.alerts, began, s.subject)
+				time.Sleep(time.Duration(rng.IntN(40)) * time.Minute)
+				if rng.IntN(3) > 0 {
+					list, _, err := e.Incidents(t.Context(), Filter{State: "triggered", Limit: 1})
+					if err != nil {
+						t.Fatal(err)
+					}
+					if len(list) == 1 && list[0].OpenedAt == escalation.At(began) {
+						by := []string{"ana", "ben", "gus"}[rng.IntN(3)]
+						_, a, err := e.Do(t.Context(), list[0].ID, escalation.Acknowledge{By: escalation.Actor{Handle: by, Via: "api"}, TakeOver: true})
+						if err != nil {
+							t.Fatal(err)
+						}
+						if a.Kind == escalation.Done {
+							count(did.acks, began, s.subject)
+						}
+					}
+				}
+				w.Alerts[0].Firing, w.Alerts[0].EndsAt = false, time.Now()
+				if err := e.Webhook(t.Context(), "main", w); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(time.Until(time.Date(2000, 1, 3, hour+1, 0, 0, 0, time.UTC)))
+		}
+		time.Sleep(24 * time.Hour) // the second Monday after is the 17th
+
+		reports := map[string][]delivered{}
+		for _, d := range append(slack.all(), email.all()...) {
+			if d.Kind == notifiers.Report {
+				reports[d.Address] = append(reports[d.Address], d)
+			}
+		}
+		for _, to := range []string{"#ownership", "managers@example.org", "em@example.org"} {
+			if len(reports[to]) != 2 {
+				t.Errorf("%d reports to %s; want one a week", len(reports[to]), to)
+			}
+		}
+		if t.Failed() {
+			return
+		}
+		for i, week := range []string{"2000-W01", "2000-W02"} {
+			mail := reports["managers@example.org"][i]
+			if at := mail.at.In(berlin); at.Weekday() != time.Monday || at.Hour() != 9 || at.Minute() != 0 {
+				t.Errorf("report of %s was sent at %v", week, at)
+			}
+			golden := filepath.Join("testdata", week+".txt")
+			if *update {
+				if err := os.WriteFile(golden, []byte(mail.Report.Text), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(mail.Report.Text, "\n")); diff != "" {
+				t.Errorf("report of %s (-golden +sent); run with -update and read it:\n%s", week, diff)
+			}
+			recount(t, e, week, did, berlin)
+		}
+	})
+}
+
+// recount holds a report's numbers against what the test itself has counted.
+func recount(t *testing.T, e *Engine, week string, did fortnight, zone *time.Location) {
+	t.Helper()
+	p, err := report.ParsePeriod(week, time.Now(), zone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	facts, err := e.Facts(t.Context(), p.Previous().From, p.To)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rep := report.Build(p, facts, facts, e.Snapshot().Catalog)
+	alerts, acks := 0, 0
+	for _, n := range did.alerts[week] {
+		alerts += n
+	}
+	for _, n := range did.acks[week] {
+		acks += n
+	}
+	if rep.Totals.Alerts != alerts || rep.Totals.Answers != acks {
+		t.Errorf("%s: %d alerts and %d answers in the report; %d and %d happened", week, rep.Totals.Alerts, rep.Totals.Answers, alerts, acks)
+	}
+	for _, s := range rep.NotOwned {
+		if want := did.alerts[week]["service:"+s.Service]; s.Alerts != want {
+			t.Errorf("%s: %s had %d alerts in the report; %d happened", week, s.Service, s.Alerts, want)
+		}
+	}
+}
+
+// The report is for the weeks that callchain has seen: an empty store has missed
+// nothing, and a week that passed while it was down is caught up.
+func TestReportCatchesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := mem.New()
+		slack := &fake{}
+		run := func(d time.Duration) {
+			_, stop := weeklyEngine(t, st.Open(), slack, &fake{})
+			time.Sleep(d)
+			stop()
+		}
+		weeks := func() (out []string) {
+			for _, d := range slack.all() {
+				if d.Kind == notifiers.Report {
+					out = append(out, d.Report.More[strings.LastIndex(d.Report.More, "=")+1:])
+				}
+			}
+			return out
+		}
+		time.Sleep(time.Date(2000, 1, 10, 6, 0, 0, 0, time.UTC).Sub(time.Now())) // a Monday before nine
+		run(6 * time.Hour)
+		if got := weeks(); len(got) != 0 {
+			t.Errorf("at its first start it reported %v", got)
+		}
+		time.Sleep(16 * 24 * time.Hour) // down over two Mondays
+		run(time.Minute)
+		if got := weeks(); !slices.Equal(got, []string{"2000-W02", "2000-W03"}) {
+			t.Errorf("caught up %v; want both weeks, oldest first", got)
+		}
+		run(time.Minute)
+		if got := weeks(); len(got) != 2 {
+			t.Errorf("sent again: %v", got)
+		}
+	})
+}
