@@ -238,7 +238,7 @@ func Hostile(kind notifiers.Kind, s string) notifiers.Message {
 	m.Lines = []notifiers.Line{{At: Opened, Text: u}, {At: Opened, Text: u, Ring: true}}
 	m.Notice = &notifiers.Text{Title: s, Body: u}
 	m.Report = &notifiers.Paper{Title: s, Lead: []notifiers.Untrusted{u}, More: s, Text: s, HTML: template.HTML(template.HTMLEscapeString(s))}
-	for range 60 {
+	for range 25 { // more than a message of Slack has blocks for
 		m.Report.Sections = append(m.Report.Sections, notifiers.Section{Title: s, Lines: []notifiers.Untrusted{u, u}, Left: 3})
 	}
 	if kind == notifiers.Board {

@@ -463,3 +463,67 @@ func TestDocs(t *testing.T) {
 		t.Error("docs/reports.md shows another report; copy testdata/busy.txt into it and read it")
 	}
 }
+
+// TestCatalogMovedOn: the report is about what happened, and says what is true now.
+func TestCatalogMovedOn(t *testing.T) {
+	cat := load(t, `
+people: [{name: ana, slack: U1}]
+teams: [{name: a, members: [ana]}]
+services:
+  - {name: repaired, state: third_party, owners: a}
+  - {name: renamed, aliases: [oldname], state: third_party, owners: {incident_response: a}}
+  - {name: thumbor, state: third_party, owners: a}
+`)
+	var d diary
+	hit := func(day, subject, service, named string, as catalog.Assessment) {
+		d.add(Event{Day: day, Subject: subject, Service: service, Named: named, Assessment: as, Alerts: alerts(1, "Down", map[string]string{"alertname": "Down"})})
+	}
+	hit("2026-11-09", "service:repaired", "repaired", "", catalog.Unowned)
+	hit("2026-11-10", "service:repaired", "repaired", "", catalog.Owned)
+	hit("2026-11-09", "service:oldname", "oldname", "", catalog.Partial)
+	hit("2026-11-10", "service:renamed", "renamed", "", catalog.Partial)
+	hit("2026-11-10", "service:deleted", "deleted", "", catalog.Partial)
+	hit("2026-11-10", "name:thumbor", "", "thumbor", catalog.Unknown)
+	r := Build(w46, d.facts, nil, cat)
+	text := r.Document(0, "").Text()
+	for _, want := range []string{
+		"* repaired (tier 4, third party, was unowned and is owned now)\n  2 alerts",
+		"* renamed (tier 4, third party, partially owned)\n  2 alerts",
+		"* deleted (partially owned; the catalog has it no more)\n  1 alert",
+		"The catalog knows this name now; there is nothing left to do.",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+}
+
+// TestMailFits: however many services there are, mail programs show the whole mail.
+func TestMailFits(t *testing.T) {
+	var d diary
+	for i := range 400 {
+		name := strings.Repeat("x", i%7) + "-" + time.Unix(int64(i), 0).UTC().Format("150405")
+		d.facts = append(d.facts, Facts{Day: "2026-11-10", Subject: "service:" + name, Service: name, Assessment: catalog.Unowned, Alerts: 1, RiskCounts: map[routing.Risk]int{routing.RiskExhausted: 1}})
+	}
+	const more = "https://callchain.example.org/reports/weekly?period=2026-W46"
+	text, html, err := Build(w46, d.facts, nil, world(t)).Mail(more)
+	if err != nil || len(html) > MaxMail {
+		t.Errorf("%d bytes, %v", len(html), err)
+	}
+	for _, part := range []string{text, string(html)} {
+		if !strings.Contains(strings.Join(strings.Fields(part), " "), "more: "+more) {
+			t.Error("it does not say where the rest is")
+		}
+	}
+}
+
+// TestPublic: what a confidential alert is part of is nobody's.
+func TestPublic(t *testing.T) {
+	secret, open := Facts{Day: "2026-11-10", Subject: "unmapped"}, Facts{Day: "2026-11-10", Subject: "unmapped"}
+	secret.Add(Event{Day: "2026-11-10", Subject: "unmapped", Confidential: true, Alerts: alerts(1, "BreakIn", nil)})
+	secret.Add(Event{Day: "2026-11-10", Subject: "unmapped", Alerts: alerts(1, "Down", nil)})
+	open.Add(Event{Day: "2026-11-10", Subject: "unmapped", Alerts: alerts(1, "Down", nil)})
+	if got := Public([]Facts{secret, open}); len(got) != 1 || got[0].Names["BreakIn"] != 0 {
+		t.Errorf("%+v", got)
+	}
+}
