@@ -24,12 +24,6 @@ var unbuiltConfig = []unbuilt[Config]{
 		return Pos{}
 	}, Error, "notifiers.slack.app_token_file: Socket Mode is not built yet; remove app_token_file and use signing_secret_file with signed HTTP callbacks"},
 	{func(c *Config) Pos {
-		if c.Reports.Weekly == nil {
-			return Pos{}
-		}
-		return c.Reports.Weekly.Pos
-	}, Warning, "reports.weekly: not built yet, nothing is sent"},
-	{func(c *Config) Pos {
 		return first(c.Alertmanager.Heartbeats, func(h Heartbeat) Pos { return h.Pos })
 	}, Warning, "alertmanager.heartbeats: not built yet, a heartbeat that stops is not noticed"},
 	{func(c *Config) Pos { return given(c.Self.HeartbeatURLFile) },

@@ -25,7 +25,7 @@ const weeklyKey = "p/weekly"
 type weeklyRecord struct {
 	Schema   int                `json:"z"`
 	Schedule string             `json:"s"` // schedule and zone that Next was computed with
-	Since    escalation.Instant `json:"f"` // the first start: the first period is the one it lies in
+	Since    escalation.Instant `json:"f"` // the first plan: the first period is the one it lies in
 	Next     escalation.Instant `json:"n"` // when it is due
 	Done     string             `json:"d"` // the last period that was sent: 2026-W46; "" before the first
 }
@@ -55,7 +55,7 @@ func (e *Engine) planWeekly(ctx context.Context) error {
 				return err
 			}
 		}
-		if recs[0].Version != 0 && rec == was {
+		if recs[0].Version != 0 && rec == was || recs[0].Version == 0 && w == nil {
 			return nil
 		}
 		if err := e.saveWeekly(ctx, recs[0].Version, rec); !errors.Is(err, store.ErrConflict) {
