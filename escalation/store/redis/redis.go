@@ -1,0 +1,555 @@
+package redis
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
+	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"callchain/escalation/store"
+)
+
+const (
+	// answerTimeout is for one attempt. A disk that is busy holds Redis up for
+	// some hundred milliseconds; who waits longer than this asks again.
+	answerTimeout = time.Second
+	dialTimeout   = 500 * time.Millisecond
+	// connections per server. Commits share a few of them.
+	connections = 64
+
+	// How long a call goes on trying when its context does not end before.
+	patience      = 4 * time.Second
+	claimPatience = time.Second
+
+	backoffMin = 10 * time.Millisecond
+	backoffMax = 250 * time.Millisecond
+)
+
+// Options say where the store is.
+type Options struct {
+	// Addrs are host:port of the server, of the Sentinels when MasterName is
+	// set, or of some nodes when Cluster is.
+	Addrs      []string
+	MasterName string
+	Cluster    bool
+
+	Username string
+	// Password is asked for each new connection; nil: none.
+	Password func() (string, error)
+	TLS      *tls.Config // nil: plain
+
+	// KeyPrefix begins every key; "": callchain. Braces are not legal in it.
+	KeyPrefix string
+	// Installation is that of the store which should be there: another one is
+	// refused, and an empty server is told of in Warnings and gets this one.
+	// "": whatever is there, or a new one.
+	Installation string
+
+	// Logger is told what changes while the store runs; nil is silent.
+	Logger *slog.Logger
+
+	// Dial makes connections; nil: net.Dialer.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+}
+
+// Store is an open connection to a Redis. Make one with Open.
+type Store struct {
+	client       goredis.UniversalClient
+	cluster      *goredis.ClusterClient // client, if it is one
+	log          *slog.Logger
+	keys         [store.Partitions]keys
+	installation string
+	warnings     []string
+	clock        *clock
+
+	// alive is held while a commit is with the server, so that Close knows none
+	// whose outcome it would hide.
+	alive   sync.RWMutex
+	closing context.Context
+	close   context.CancelFunc
+	once    sync.Once
+	outbox  chan *parcel // nil: no company
+	senders sync.WaitGroup
+
+	claims chan struct{} // held by the one that claims
+	due    due
+}
+
+type keys struct{ records, wakes, deletions string }
+
+// parcel is a commit on its way.
+type parcel struct {
+	run  call
+	done chan struct{}
+}
+
+// senders is how many pipelines of commits are under way at once.
+const senderCount = 4
+
+// quiet: go-redis logs to standard error what its calls return as errors.
+var quiet = sync.OnceFunc(logging.Disable)
+
+// Open connects, checks that the server can be trusted with a store, and makes
+// it one when it is empty. It tries until ctx ends while nobody answers; what
+// trying again does not mend it returns at once.
+func Open(ctx context.Context, o Options) (*Store, error) {
+	quiet()
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.KeyPrefix == "" {
+		o.KeyPrefix = "callchain"
+	}
+	if strings.ContainsAny(o.KeyPrefix, "{}") {
+		return nil, fmt.Errorf("open store: key prefix %q: braces are not legal in it, Redis Cluster reads them", o.KeyPrefix)
+	}
+	client, err := connect(o)
+	if err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	s := &Store{client: client, log: o.Logger, clock: newClock(), claims: make(chan struct{}, 1)}
+	s.closing, s.close = context.WithCancel(context.Background())
+	s.cluster, _ = client.(*goredis.ClusterClient)
+	for p := range s.keys {
+		tag := fmt.Sprintf("%s:{%d}:", o.KeyPrefix, p)
+		s.keys[p] = keys{tag + "r", tag + "w", tag + "d"}
+	}
+	s.due.init()
+	if s.cluster == nil {
+		// Behind a Cluster's client a node that hangs would hold up the others.
+		s.outbox = make(chan *parcel)
+		for range senderCount {
+			s.senders.Go(s.send)
+		}
+	}
+	if err := s.prepare(ctx, o.Installation); err != nil {
+		return nil, errors.Join(fmt.Errorf("open store in Redis at %s: %w", strings.Join(o.Addrs, ", "), err), s.Close())
+	}
+	return s, nil
+}
+
+func connect(o Options) (goredis.UniversalClient, error) {
+	switch {
+	case len(o.Addrs) == 0:
+		return nil, errors.New("no address of a Redis server")
+	case o.MasterName != "" && o.Cluster:
+		return nil, errors.New("Sentinel (master_name) and Cluster exclude each other")
+	case len(o.Addrs) > 1 && o.MasterName == "" && !o.Cluster:
+		return nil, errors.New("several addresses need master_name (Sentinel) or cluster: true")
+	}
+	u := goredis.UniversalOptions{
+		Addrs: o.Addrs, MasterName: o.MasterName, TLSConfig: o.TLS, Dialer: o.Dial,
+		Protocol:   2,
+		MaxRetries: -1, ContextTimeoutEnabled: true,
+		DialTimeout: dialTimeout, DialerRetries: 1,
+		ReadTimeout: answerTimeout, WriteTimeout: answerTimeout, PoolTimeout: answerTimeout,
+		PoolSize: connections, ConnMaxIdleTime: 5 * time.Minute,
+		DisableIdentity: true, FailingTimeoutSeconds: 1,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	}
+	if o.Username != "" || o.Password != nil {
+		u.CredentialsProviderContext = func(context.Context) (string, string, error) {
+			if o.Password == nil {
+				return o.Username, "", nil
+			}
+			password, err := o.Password()
+			return o.Username, password, err
+		}
+	}
+	switch {
+	case o.Cluster:
+		return goredis.NewClusterClient(u.Cluster()), nil
+	case o.MasterName != "":
+		return goredis.NewFailoverClient(u.Failover()), nil
+	}
+	return goredis.NewClient(u.Simple()), nil
+}
+
+// Installation names the store for as long as it lives, whatever serves it.
+func (s *Store) Installation() string { return s.installation }
+
+// Warnings are what Open found that is not as it should be, in words for people.
+func (s *Store) Warnings() []string { return s.warnings }
+
+// Now implements store.Store.
+func (s *Store) Now() time.Time { return s.clock.now() }
+
+// Close implements store.Store. It waits for commits that are with the server.
+func (s *Store) Close() error {
+	var err error
+	s.once.Do(func() {
+		s.close()
+		s.alive.Lock() // those that are under way have their answer, no other begins
+		s.alive.Unlock()
+		s.senders.Wait()
+		if err = s.client.Close(); err != nil {
+			err = fmt.Errorf("close store: %w", err)
+		}
+	})
+	return err
+}
+
+// enter is the start of every call but Commit: ctx ends with the Store too.
+func (s *Store) enter(ctx context.Context, op string) (context.Context, context.CancelFunc, error) {
+	if s.closing.Err() != nil {
+		return nil, nil, store.ErrClosed
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", op, err)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(s.closing, func() { cancel(store.ErrClosed) })
+	return ctx, func() { stop(); cancel(nil) }, nil
+}
+
+// Commit implements store.Store.
+func (s *Store) Commit(ctx context.Context, txn store.Txn) error {
+	if err := txn.Check(); err != nil {
+		return err
+	}
+	if s.closing.Err() != nil {
+		return store.ErrClosed
+	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	if len(txn.Writes) == 0 {
+		return nil
+	}
+	run, ids := s.commitCall(txn)
+	// The caller's memory may change from here on.
+	var answer int64
+	unknown := false // an attempt may have been applied
+	err := s.try(ctx, "commit", patience, func(ctx context.Context) error {
+		attempt := run
+		err := s.commitOnce(ctx, &attempt)
+		if isFull(err) {
+			// Was it applied before memory was full, and only the answer lost?
+			attempt = run.only()
+			if err := s.commitOnce(ctx, &attempt); err != nil {
+				return err
+			}
+			if attempt.answer == wouldDo {
+				return store.ErrFull
+			}
+		} else if err != nil {
+			unknown = unknown || !errors.Is(err, store.ErrClosed)
+			return err
+		}
+		answer = attempt.answer
+		return nil
+	})
+	switch {
+	case errors.Is(err, store.ErrFull):
+		return fmt.Errorf("commit: Redis has no memory left for new records, raise its maxmemory: %w", err)
+	case errors.Is(err, store.ErrClosed) && unknown:
+		return errors.New("commit: closed before the outcome was known")
+	case err != nil && !unknown:
+		return err
+	}
+	s.due.changed(txn.Partition)
+	if err == nil && answer > 0 {
+		return fmt.Errorf("commit %q: another version than was expected: %w", ids[answer-1], store.ErrConflict)
+	}
+	return err
+}
+
+// call is one run of a commit script. It is copied for each attempt.
+type call struct {
+	script script
+	keys   []string
+	args   []any
+	answer int64
+	err    error
+}
+
+func (c call) only() call {
+	args := append([]any{}, c.args...)
+	args[1] = onlyLook
+	return call{script: commitKnown, keys: c.keys, args: args}
+}
+
+func (s *Store) commitCall(txn store.Txn) (c call, ids []string) {
+	k := s.keys[txn.Partition]
+	c = call{script: commitKnown, keys: []string{k.records, k.wakes}, args: make([]any, 0, 2+4*len(txn.Writes))}
+	c.args = append(c.args, txn.Mark[:], "")
+	deletes := false
+	for _, w := range txn.Writes {
+		ids = append(ids, w.ID)
+		record, wake := []byte(nil), any("")
+		if w.Data == nil {
+			deletes = true
+		} else {
+			ms := store.Millis(w.Wake)
+			record = encode(store.Key{Partition: txn.Partition, ID: w.ID}, w.Expect+1, txn.Mark, ms, w.Data)
+			if ms != 0 {
+				wake = ms
+			}
+			if w.Expect == 0 {
+				c.script = commitNew
+			}
+		}
+		c.args = append(c.args, w.ID, expected(w.Expect), record, wake)
+	}
+	if deletes {
+		c.keys = append(c.keys, k.deletions)
+	}
+	return c, ids
+}
+
+// commitOnce lets one attempt run to its end, also when ctx is done before: then
+// it returns early, and the attempt ends by its timeout.
+func (s *Store) commitOnce(ctx context.Context, c *call) error {
+	own := *c
+	p := &parcel{run: own, done: make(chan struct{})}
+	if s.outbox == nil {
+		go func() {
+			defer close(p.done)
+			s.deliver(ctx, []*parcel{p})
+		}()
+	} else {
+		select {
+		case s.outbox <- p:
+		case <-ctx.Done():
+			return errNotSent
+		case <-s.closing.Done():
+			return store.ErrClosed
+		}
+	}
+	select {
+	case <-p.done:
+		c.answer = p.run.answer
+		return p.run.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// errNotSent: the context ended before anything was sent.
+var errNotSent = errors.New("not sent")
+
+// send takes whatever commits are waiting to the server, again and again.
+func (s *Store) send() {
+	const most = 128
+	batch := make([]*parcel, 0, most)
+	for {
+		select {
+		case p := <-s.outbox:
+			batch = append(batch[:0], p)
+		case <-s.closing.Done():
+			return
+		}
+	waiting:
+		for len(batch) < most {
+			select {
+			case p := <-s.outbox:
+				batch = append(batch, p)
+			default:
+				break waiting
+			}
+		}
+		s.deliver(s.closing, batch)
+		for _, p := range batch {
+			close(p.done)
+		}
+	}
+}
+
+// deliver runs the scripts and notes what came of each.
+func (s *Store) deliver(ctx context.Context, batch []*parcel) {
+	s.alive.RLock()
+	defer s.alive.RUnlock()
+	if s.closing.Err() != nil {
+		for _, p := range batch {
+			p.run.err = store.ErrClosed
+		}
+		return
+	}
+	// Closing and the end of one caller's patience interrupt nobody's commit.
+	ctx = context.WithoutCancel(ctx)
+	runs := make([]run, len(batch))
+	for i, p := range batch {
+		runs[i] = run{p.run.script, p.run.keys, p.run.args, nil}
+	}
+	s.run(ctx, runs)
+	for i, p := range batch {
+		p.run.answer, p.run.err = runs[i].cmd.Int64()
+	}
+}
+
+// run is a script with what it works on, and its answer.
+type run struct {
+	script script
+	keys   []string
+	args   []any
+	cmd    *goredis.Cmd
+}
+
+func (s *Store) run(ctx context.Context, runs []run) { runOn(ctx, s.client, runs) }
+
+// runOn runs scripts by name, and those that the server does not know by their
+// text: it forgets them when it restarts, fails over or is told to.
+func runOn(ctx context.Context, client goredis.UniversalClient, runs []run) {
+	if len(runs) == 1 {
+		r := &runs[0]
+		if r.cmd = client.EvalSha(ctx, r.script.sha, r.keys, r.args...); unknownScript(r.cmd.Err()) {
+			r.cmd = client.Eval(ctx, r.script.text, r.keys, r.args...)
+		}
+		return
+	}
+	pipe := client.Pipeline()
+	for i := range runs {
+		r := &runs[i]
+		r.cmd = pipe.EvalSha(ctx, r.script.sha, r.keys, r.args...)
+	}
+	_, _ = pipe.Exec(ctx) // each command has its own error
+	pipe = client.Pipeline()
+	for i := range runs {
+		r := &runs[i]
+		if unknownScript(r.cmd.Err()) {
+			r.cmd = pipe.Eval(ctx, r.script.text, r.keys, r.args...)
+		}
+	}
+	if pipe.Len() > 0 {
+		_, _ = pipe.Exec(ctx)
+	}
+}
+
+func unknownScript(err error) bool { return err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT") }
+
+// isFull is an answer that says that nothing was done for lack of memory.
+func isFull(err error) bool { return err != nil && strings.HasPrefix(err.Error(), "OOM ") }
+
+// Load implements store.Store.
+func (s *Store) Load(ctx context.Context, partition uint8, ids ...string) ([]store.Record, error) {
+	ctx, cancel, err := s.enter(ctx, "load")
+	if err != nil {
+		return nil, err
+	}
+	defer cancel()
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	var values []any
+	err = s.try(ctx, "load", patience, func(ctx context.Context) error {
+		got, err := await(ctx, func() ([]any, error) { return s.client.HMGet(ctx, s.keys[partition].records, ids...).Result() })
+		values = got
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	found := make([]store.Record, len(ids))
+	var damaged []error
+	for i, id := range ids {
+		found[i].Key = store.Key{Partition: partition, ID: id}
+		stored, ok := values[i].(string)
+		if !ok {
+			continue
+		}
+		if found[i] = decode(found[i].Key, stored); found[i].Data == nil {
+			damaged = append(damaged, corrupt(found[i].Key))
+		}
+	}
+	return found, errors.Join(damaged...)
+}
+
+// await returns when f does or ctx is done: a read from a connection ends by
+// its timeout only.
+func await[T any](ctx context.Context, f func() (T, error)) (T, error) {
+	type result struct {
+		v   T
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		v, err := f()
+		done <- result{v, err}
+	}()
+	select {
+	case r := <-done:
+		return r.v, r.err
+	case <-ctx.Done():
+		var none T
+		return none, ctx.Err()
+	}
+}
+
+// try makes attempts until one succeeds or fails for good, ctx ends, or patience does.
+func (s *Store) try(ctx context.Context, op string, patience time.Duration, attempt func(context.Context) error) error {
+	start := time.Now()
+	wait := backoffMin
+	var last error
+	for {
+		err := attempt(ctx)
+		if err == nil {
+			return nil
+		}
+		switch {
+		case errors.Is(err, store.ErrClosed), errors.Is(context.Cause(ctx), store.ErrClosed), errors.Is(err, goredis.ErrClosed):
+			return store.ErrClosed
+		case ctx.Err() != nil:
+			return ended(ctx, op, last)
+		case errors.Is(err, store.ErrFull):
+			return err
+		case isFinal(err):
+			return fmt.Errorf("%s: %w", op, err)
+		}
+		last = err
+		if time.Since(start) > patience {
+			return fmt.Errorf("%s: Redis does not do it for %v: %w", op, time.Since(start).Round(time.Millisecond), err)
+		}
+		pause := time.NewTimer(wait/2 + rand.N(wait))
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+			if errors.Is(context.Cause(ctx), store.ErrClosed) {
+				return store.ErrClosed
+			}
+			return ended(ctx, op, last)
+		case <-s.closing.Done():
+			pause.Stop()
+			return store.ErrClosed
+		}
+		wait = min(2*wait, backoffMax)
+	}
+}
+
+// ended tells that ctx is done, and what was wrong until then.
+func ended(ctx context.Context, op string, last error) error {
+	if last == nil {
+		return fmt.Errorf("%s: %w", op, ctx.Err())
+	}
+	return fmt.Errorf("%s: %w (before: %w)", op, ctx.Err(), last)
+}
+
+// isFinal tells whether trying again would bring the same. Everything that a
+// restart, a failover or a moving slot can bring about is not final: a lost
+// connection, LOADING, READONLY, MASTERDOWN, CLUSTERDOWN, TRYAGAIN, MOVED, ASK,
+// NOREPLICAS, MISCONF, BUSY, too many clients.
+func isFinal(err error) bool {
+	if _, refused := errors.AsType[refusal](err); refused {
+		return true
+	}
+	var reply goredis.Error
+	if !errors.As(err, &reply) {
+		return false
+	}
+	for _, prefix := range []string{"NOPERM", "NOAUTH", "WRONGPASS", "WRONGTYPE", "CROSSSLOT", "ERR "} {
+		if strings.HasPrefix(reply.Error(), prefix) {
+			return !strings.HasPrefix(reply.Error(), "ERR max number of clients")
+		}
+	}
+	return false
+}
