@@ -506,6 +506,11 @@ func (s *Store) try(ctx context.Context, op string, patience time.Duration, atte
 			return fmt.Errorf("%s: %w", op, err)
 		}
 		last = err
+		if s.cluster != nil {
+			// By itself the library asks who holds what once a minute, however many
+			// connections are refused meanwhile.
+			s.cluster.ReloadState(ctx)
+		}
 		if time.Since(start) > patience {
 			return fmt.Errorf("%s: Redis does not do it for %v: %w", op, time.Since(start).Round(time.Millisecond), err)
 		}

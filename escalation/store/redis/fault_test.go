@@ -1,0 +1,414 @@
+package redis
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"callchain/escalation/store"
+	"callchain/internal/testbench"
+)
+
+// load is a number of writers, each with three records of its own that change
+// together, and what was answered to them.
+type load struct {
+	s      *Store
+	stop   context.CancelFunc
+	wg     sync.WaitGroup
+	total  atomic.Int64 // answered nil
+	failed atomic.Int64
+	last   atomic.Pointer[error]
+
+	mu           sync.Mutex
+	acknowledged []uint64
+	tried        []uint64
+}
+
+func loadIDs(writer int) (ids []string) {
+	for part := range 3 {
+		ids = append(ids, fmt.Sprintf("i/%d/%d", writer, part))
+	}
+	return ids
+}
+
+func startLoad(s *Store, writers int) *load {
+	ctx, stop := context.WithCancel(context.Background())
+	l := &load{s: s, stop: stop, acknowledged: make([]uint64, writers), tried: make([]uint64, writers)}
+	for w := range writers {
+		l.wg.Go(func() { l.write(ctx, w) })
+	}
+	return l
+}
+
+// write tries each Txn with one mark until it is answered, in several calls if
+// need be. A conflict would mean that an answer was wrong: nobody else writes.
+func (l *load) write(ctx context.Context, w int) {
+	for n := uint64(1); ctx.Err() == nil; n++ {
+		x := store.Txn{Partition: uint8(w * 37)}
+		binary.BigEndian.PutUint64(x.Mark[:], n)
+		for _, id := range loadIDs(w) {
+			x.Writes = append(x.Writes, store.Write{ID: id, Expect: n - 1, Data: binary.BigEndian.AppendUint64(nil, n), Wake: time.Now().Add(time.Hour)})
+		}
+		l.mu.Lock()
+		l.tried[w] = n
+		l.mu.Unlock()
+		for ctx.Err() == nil {
+			err := l.s.Commit(ctx, x)
+			if err == nil {
+				l.mu.Lock()
+				l.acknowledged[w] = n
+				l.mu.Unlock()
+				l.total.Add(1)
+				break
+			}
+			if errors.Is(err, store.ErrConflict) {
+				l.failed.Add(1)
+				return
+			}
+			l.last.Store(&err)
+		}
+	}
+}
+
+// end stops the writers and compares what is stored with what was answered.
+func (l *load) end(t *testing.T) {
+	t.Helper()
+	l.stop()
+	l.wg.Wait()
+	if n := l.failed.Load(); n > 0 {
+		t.Errorf("%d writers got a conflict with themselves: something that was answered is lost, or was applied twice", n)
+	}
+	for w, n := range l.acknowledged {
+		rs, err := l.s.Load(t.Context(), uint8(w*37), loadIDs(w)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := rs[0].Version
+		if got < n || got > l.tried[w] {
+			t.Errorf("writer %d has version %d, %d was answered, %d tried", w, got, n, l.tried[w])
+		}
+		for _, r := range rs {
+			if r.Version != got || got > 0 && binary.BigEndian.Uint64(r.Data) != got {
+				t.Errorf("writer %d: half a Txn: %+v", w, rs)
+				break
+			}
+		}
+	}
+	t.Logf("%d commits answered", l.total.Load())
+}
+
+// more waits until so many further commits were answered.
+func (l *load) more(t *testing.T, n int64) {
+	t.Helper()
+	defer func() {
+		if err := l.last.Load(); err != nil && t.Failed() {
+			t.Logf("last error: %v", *err)
+		}
+	}()
+	want := l.total.Load() + n
+	testbench.Eventually(t, 30*time.Second, fmt.Sprint(n, " further commits"), func() bool { return l.total.Load() >= want })
+}
+
+// While scripts are forgotten and connections cut, every answer stays true.
+func TestScriptFlushAndClientKill(t *testing.T) {
+	t.Parallel()
+	r := testbench.StartRedis(t)
+	l := startLoad(mustOpen(t, Options{Addrs: []string{r.Addr}}), 16)
+	for range 30 {
+		l.more(t, 100)
+		r.Call(t, "SCRIPT", "FLUSH")
+		l.more(t, 100)
+		r.Call(t, "CLIENT", "KILL", "TYPE", "normal")
+	}
+	l.end(t)
+}
+
+// A crash of the server loses nothing that was answered, with an append-only
+// file that is synced every second.
+func TestKill(t *testing.T) {
+	t.Parallel()
+	r := testbench.StartRedis(t, "--appendonly", "yes", "--appendfsync", "everysec")
+	l := startLoad(mustOpen(t, Options{Addrs: []string{r.Addr}}), 16)
+	for range 4 {
+		l.more(t, 500)
+		r.Kill9(t)
+		r.Restart(t)
+	}
+	l.more(t, 500)
+	l.end(t)
+}
+
+// On the loopback interface a replica is never behind by more than what was not
+// answered yet, so a failover loses nothing here. Over a network it may: Redis
+// answers before it replicates.
+func TestSentinelFailover(t *testing.T) {
+	t.Parallel()
+	se := testbench.StartSentinel(t)
+	l := startLoad(mustOpen(t, Options{Addrs: se.Addrs, MasterName: se.Name}), 16)
+	l.more(t, 500)
+	se.Servers[0].Kill9(t)
+	killed := time.Now()
+	l.more(t, 500)
+	t.Logf("written again %v after the kill", time.Since(killed).Round(time.Millisecond))
+	if role := se.Servers[1].Info(t, "replication", "role"); role != "master" {
+		t.Errorf("the replica is %s", role)
+	}
+	l.end(t)
+}
+
+func TestClusterFailover(t *testing.T) {
+	t.Parallel()
+	nodes := testbench.StartCluster(t, 6)
+	l := startLoad(mustOpen(t, Options{Addrs: []string{nodes[1].Addr, nodes[2].Addr}, Cluster: true}), 16)
+	l.more(t, 500)
+	nodes[0].Kill9(t)
+	killed := time.Now()
+	testbench.Eventually(t, 30*time.Second, "the replica to take over", func() bool {
+		return nodes[3].Info(t, "replication", "role") == "master"
+	})
+	l.more(t, 500)
+	for w := range l.acknowledged {
+		l.mu.Lock()
+		before := l.acknowledged[w]
+		l.mu.Unlock()
+		defer func() {
+			if err := l.last.Load(); err != nil && t.Failed() {
+				t.Logf("writer %d, %d failed, last error: %v", w, l.failed.Load(), *err)
+			}
+		}()
+		testbench.Eventually(t, 10*time.Second, "every writer to go on", func() bool {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			return l.acknowledged[w] > before
+		})
+	}
+	t.Logf("all slots written again %v after the kill", time.Since(killed).Round(time.Millisecond))
+	l.end(t)
+}
+
+// Slots that move from one node to another while they are written.
+func TestClusterMovesSlots(t *testing.T) {
+	t.Parallel()
+	nodes := testbench.StartCluster(t, 6)
+	s := mustOpen(t, Options{Addrs: []string{nodes[0].Addr}, Cluster: true})
+	l := startLoad(s, 16)
+	l.more(t, 500)
+	from, to := nodes[0], nodes[1]
+	fromID, _ := from.Call(t, "CLUSTER", "MYID").(string)
+	toID, _ := to.Call(t, "CLUSTER", "MYID").(string)
+	_, port, _ := strings.Cut(to.Addr, ":")
+	moved := 0
+	for w := range l.acknowledged {
+		slot, _ := from.Call(t, "CLUSTER", "KEYSLOT", s.keys[uint8(w*37)].records).(int64)
+		if slot >= 16384/3 { // another node's
+			continue
+		}
+		moved++
+		name := strconv.FormatInt(slot, 10)
+		to.Call(t, "CLUSTER", "SETSLOT", name, "IMPORTING", fromID)
+		from.Call(t, "CLUSTER", "SETSLOT", name, "MIGRATING", toID)
+		for {
+			keys, _ := from.Call(t, "CLUSTER", "GETKEYSINSLOT", name, "10").([]any)
+			if len(keys) == 0 {
+				break
+			}
+			for _, k := range keys {
+				key, _ := k.(string)
+				from.Call(t, "MIGRATE", "127.0.0.1", port, key, "0", "5000")
+				l.more(t, 20)
+			}
+		}
+		to.Call(t, "CLUSTER", "SETSLOT", name, "NODE", toID)
+		from.Call(t, "CLUSTER", "SETSLOT", name, "NODE", toID)
+		l.more(t, 100)
+	}
+	if moved == 0 {
+		t.Fatal("no slot was moved")
+	}
+	l.end(t)
+}
+
+// A server that stands still holds nobody up longer than the context says.
+func TestFrozen(t *testing.T) {
+	t.Parallel()
+	r := testbench.StartRedis(t)
+	s := mustOpen(t, Options{Addrs: []string{r.Addr}})
+	x := store.Txn{Partition: 1, Mark: [8]byte{1}, Writes: []store.Write{{ID: "i/a", Data: []byte("a")}}}
+	r.Freeze(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	start := time.Now()
+	for name, call := range map[string]func() error{
+		"Commit": func() error { return s.Commit(ctx, x) },
+		"Load":   func() error { _, err := s.Load(ctx, 1, "i/a"); return err },
+		"Claim":  func() error { _, err := s.Claim(ctx, 1, time.Minute); return err },
+		"Scan":   func() error { return s.Scan(ctx, "", func(store.Record) bool { return true }) },
+	} {
+		if err := call(); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s = %v, want that its time is over", name, err)
+		}
+	}
+	if d := time.Since(start); d > time.Second {
+		t.Errorf("four calls with 100 ms together took %v", d)
+	}
+	r.Thaw(t)
+	// What was sent may or may not have been applied; the mark tells.
+	if err := s.Commit(t.Context(), x); err != nil {
+		t.Errorf("Commit tried again = %v", err)
+	}
+	if rs, err := s.Load(t.Context(), 1, "i/a"); err != nil || rs[0].Version != 1 {
+		t.Errorf("Load = %v, %v", rs, err)
+	}
+}
+
+// Memory that is full refuses new records and lets known ones change; a create
+// whose answer was lost before is not called refused.
+func TestFull(t *testing.T) {
+	t.Parallel()
+	r := testbench.StartRedis(t)
+	s := mustOpen(t, Options{Addrs: []string{r.Addr}})
+	commit := func(mark byte, writes ...store.Write) error {
+		return s.Commit(t.Context(), store.Txn{Partition: 1, Mark: [8]byte{mark}, Writes: writes})
+	}
+	known := store.Write{ID: "i/a", Data: []byte("a"), Wake: s.Now().Add(-time.Second)}
+	if err := commit(1, known); err != nil {
+		t.Fatal(err)
+	}
+	r.Call(t, "CONFIG", "SET", "maxmemory", "1")
+	if err := commit(2, store.Write{ID: "i/b", Data: []byte("b")}); !errors.Is(err, store.ErrFull) {
+		t.Errorf("create = %v, want ErrFull", err)
+	}
+	if err := commit(3, store.Write{ID: "i/a", Data: []byte("b")}); !errors.Is(err, store.ErrConflict) {
+		t.Errorf("create of a known one = %v, want ErrConflict", err)
+	}
+	if err := commit(1, known); err != nil {
+		t.Errorf("create tried again = %v", err)
+	}
+	if due, err := s.Claim(t.Context(), 10, time.Minute); err != nil || len(due.Records) != 1 {
+		t.Errorf("Claim = %v, %v", due, err)
+	}
+	if err := commit(4, store.Write{ID: "i/a", Expect: 1, Data: make([]byte, 10_000), Wake: s.Now()}); err != nil {
+		t.Errorf("change = %v", err)
+	}
+	if err := commit(5, store.Write{ID: "i/a", Expect: 2}); err != nil {
+		t.Errorf("delete = %v", err)
+	}
+	r.Call(t, "CONFIG", "SET", "maxmemory", "0")
+	if err := commit(2, store.Write{ID: "i/b", Data: []byte("b")}); err != nil {
+		t.Errorf("create = %v when there is room", err)
+	}
+}
+
+// What another replica set is found in time, and records of all partitions are
+// claimed once and in order by two that compete.
+func TestReplicas(t *testing.T) {
+	t.Parallel()
+	r := testbench.StartRedis(t)
+	o := Options{Addrs: []string{r.Addr}, KeyPrefix: fresh()}
+	a, b := mustOpen(t, o), mustOpen(t, o)
+	if a.Installation() == "" || a.Installation() != b.Installation() {
+		t.Errorf("installations %q and %q", a.Installation(), b.Installation())
+	}
+	for i := range 20 {
+		if due, err := b.Claim(t.Context(), 10, time.Minute); err != nil || len(due.Records) > 0 {
+			t.Fatal(due, err)
+		}
+		set := time.Now()
+		err := a.Commit(t.Context(), store.Txn{Partition: uint8(i * 13), Writes: []store.Write{{ID: "i/a", Data: []byte{}, Wake: a.Now()}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		testbench.Eventually(t, 5*time.Second, "b to see what a set", func() bool {
+			due, err := b.Claim(t.Context(), 10, time.Minute)
+			return err == nil && len(due.Records) == 1
+		})
+		if late := time.Since(set); late > 500*time.Millisecond {
+			t.Errorf("claimed %v late", late)
+		}
+	}
+
+	const records = 3000
+	past := a.Now().Add(-time.Hour)
+	for p := range 30 {
+		x := store.Txn{Partition: uint8(p * 7)}
+		for i := range records / 30 {
+			x.Writes = append(x.Writes, store.Write{ID: fmt.Sprint("i/", p, "-", i), Data: []byte("x"), Wake: past.Add(time.Duration(i) * time.Second)})
+		}
+		if err := a.Commit(t.Context(), x); err != nil {
+			t.Fatal(err)
+		}
+	}
+	testbench.Eventually(t, 5*time.Second, "b to look again", func() bool {
+		due, err := b.Claim(t.Context(), 0, time.Minute)
+		return err == nil && due.Next.Equal(store.Instant(store.Millis(past)))
+	})
+	var mu sync.Mutex
+	seen := make(map[store.Key]int)
+	var wg sync.WaitGroup
+	for _, s := range []*Store{a, b} {
+		wg.Go(func() {
+			for {
+				due, err := s.Claim(t.Context(), 64, time.Hour)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				for i, r := range due.Records {
+					seen[r.Key]++
+					if i > 0 && r.Wake.Before(due.Records[i-1].Wake) {
+						t.Errorf("%v came after %v", r.Wake, due.Records[i-1].Wake)
+					}
+				}
+				n := len(seen)
+				mu.Unlock()
+				if n == records {
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for k, n := range seen {
+		if n != 1 {
+			t.Errorf("%v was claimed %d times within the lease", k, n)
+		}
+	}
+}
+
+// A server that comes back empty is told of, and becomes a store again.
+func TestWiped(t *testing.T) {
+	t.Parallel()
+	r := testbench.StartRedis(t)
+	o := Options{Addrs: []string{r.Addr}, KeyPrefix: fresh()}
+	s := mustOpen(t, o)
+	o.Installation = s.Installation()
+	r.Call(t, "FLUSHALL")
+	again := mustOpen(t, o)
+	if text := strings.Join(again.Warnings(), "\n"); !strings.Contains(text, "Redis lost it") {
+		t.Errorf("warnings: %s", text)
+	}
+	if again.Installation() != o.Installation {
+		t.Errorf("installation %s, want %s", again.Installation(), o.Installation)
+	}
+	r.Call(t, "DEL", s.keys[7].records)
+	if text := strings.Join(mustOpen(t, o).Warnings(), "\n"); !strings.Contains(text, "1 of 256 partitions are empty") {
+		t.Errorf("warnings: %s", text)
+	}
+	// While it runs.
+	r.Call(t, "FLUSHALL")
+	s.due.turn = 3
+	testbench.Eventually(t, 5*time.Second, "the marker to be written again", func() bool {
+		if _, err := s.Claim(t.Context(), 1, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		return r.Call(t, "HGET", s.keys[3].records, "") == marker(o.Installation)
+	})
+}
