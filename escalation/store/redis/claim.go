@@ -184,14 +184,19 @@ func (s *Store) firsts(ctx context.Context, partitions []uint8, n ...int) ([][]c
 	return found, nil
 }
 
-// choose finds the earliest want records that are due, over all partitions. It
-// reads a little of each partition, and more of those of which it saw no end.
+// choose finds the earliest want records that are due, over all partitions. They
+// are in the partitions that are due first, at most as many as records. It reads
+// a little of each of those, and more where it saw no end.
 func (s *Store) choose(ctx context.Context, now int64, want int, taken map[candidate]bool) ([]candidate, error) {
-	var ask []uint8
+	var ask, rest []uint8
 	for p, next := range s.due.next {
 		if next <= now {
 			ask = append(ask, uint8(p))
 		}
+	}
+	slices.SortFunc(ask, func(a, b uint8) int { return cmp.Compare(s.due.next[a], s.due.next[b]) })
+	if len(ask) > want {
+		ask, rest = slices.Clone(ask[:want]), ask[want:]
 	}
 	page := max(4, 2*want/len(ask))
 	sizes := make(map[uint8]int, len(ask))
@@ -232,8 +237,11 @@ func (s *Store) choose(ctx context.Context, now int64, want int, taken map[candi
 		slices.SortFunc(chosen, compareCandidates)
 		chosen = chosen[:min(want, len(chosen))]
 		// Where the list of a partition ended may be something earlier than the
-		// last of those.
+		// last of those; in one that was not asked too, if others were faster.
 		ask = ask[:0]
+		if len(rest) > 0 && (len(chosen) < want || s.due.next[rest[0]] <= chosen[len(chosen)-1].at) {
+			ask, rest = append(ask, rest...), nil
+		}
 		for p, list := range seen {
 			more := len(list) == sizes[p] && list[len(list)-1].at <= now && sizes[p] < want+len(taken)+1
 			if more && (len(chosen) < want || compareCandidates(list[len(list)-1], chosen[len(chosen)-1]) < 0) {
