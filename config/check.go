@@ -63,8 +63,30 @@ func (ck *checker) store() {
 		ck.errorf(s.Path.Pos, "store.path is empty; name a file or remove the key for data/callchain.db")
 	}
 	ck.positive("store.retention", s.Retention)
-	for _, a := range s.Redis.Addrs {
+	ck.redis(s)
+}
+
+func (ck *checker) redis(s *Store) {
+	r := &s.Redis
+	for _, a := range r.Addrs {
 		ck.hostPort("store.redis.addrs", a)
+	}
+	if strings.ContainsAny(r.KeyPrefix.V, "{}") || r.KeyPrefix.V == "" {
+		ck.errorf(r.KeyPrefix.Pos, "store.redis.key_prefix: want some text without braces, like callchain, got %s", quote(r.KeyPrefix.V))
+	}
+	if s.Type.V != "redis" {
+		return
+	}
+	switch {
+	case len(r.Addrs) == 0:
+		ck.errorf(s.Type.Pos, "store.redis.addrs is missing; name the server, like 127.0.0.1:6379, or the Sentinels or nodes of a Cluster")
+	case r.MasterName.V != "" && r.Cluster.V:
+		ck.errorf(r.Cluster.Pos, "store.redis: master_name (Sentinel) and cluster: true exclude each other; remove one")
+	case len(r.Addrs) > 1 && r.MasterName.V == "" && !r.Cluster.V:
+		ck.errorf(r.Addrs[1].Pos, "store.redis.addrs: several addresses need master_name (they are Sentinels) or cluster: true (they are nodes)")
+	}
+	if r.Username.V != "" && r.PasswordFile.V == "" {
+		ck.warnf(r.Username.Pos, "store.redis.username without password_file: it is sent with an empty password")
 	}
 }
 

@@ -12,12 +12,6 @@ type unbuilt[T any] struct {
 
 var unbuiltConfig = []unbuilt[Config]{
 	{func(c *Config) Pos {
-		if c.Store.Type.V == "redis" {
-			return c.Store.Type.Pos
-		}
-		return Pos{}
-	}, Error, "store.type: redis is not built yet; use embedded, which serves one machine"},
-	{func(c *Config) Pos {
 		if s := c.Notifiers.Slack; s != nil && s.AppTokenFile.V != "" {
 			return s.AppTokenFile.Pos
 		}

@@ -84,6 +84,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	testPageCommand(app, commands)
 	risksCommand(app, commands)
 	reportCommand(app, commands)
+	storeCommands(app, commands)
 	versionCommand(app, commands)
 
 	if len(args) == 0 {

@@ -118,14 +118,14 @@ func (w *wiring) app() server.Slack {
 
 // reloader puts changed files in force, as a whole or not at all.
 type reloader struct {
-	file      string
-	opts      config.Options
-	engine    *engine.Engine
-	wires     *wiring
-	good      lastGood
-	storePath string
-	metrics   loadMetrics
-	log       *slog.Logger
+	file    string
+	opts    config.Options
+	engine  *engine.Engine
+	wires   *wiring
+	good    lastGood
+	store   config.Store // in force until the end
+	metrics loadMetrics
+	log     *slog.Logger
 
 	mu sync.Mutex
 }
@@ -146,8 +146,8 @@ func (r *reloader) reload(ctx context.Context) error {
 		r.log.Error("not reloaded, the old configuration stays in force", "config", r.file, "errors", len(ps.Errors()))
 		return err
 	}
-	if l.cfg.Store.Path.V != r.storePath {
-		r.log.Warn("store.path changed: that needs a restart", "path", r.storePath)
+	if storeChanged(l.cfg.Store, r.store) {
+		r.log.Warn("store changed: that needs a restart", "type", r.store.Type.V, "path", r.store.Path.V)
 	}
 	r.engine.Reload(snap)
 	r.metrics.good(l)

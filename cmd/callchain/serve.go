@@ -24,7 +24,6 @@ import (
 
 	"callchain/config"
 	"callchain/escalation/engine"
-	"callchain/escalation/store/bolt"
 	"callchain/internal/server"
 )
 
@@ -81,15 +80,18 @@ func serve(ctx context.Context, f serving, log *slog.Logger) error {
 	}
 
 	storePath := l.cfg.Store.Path.V
-	st, err := bolt.Open(storePath, log)
+	st, err := openStore(ctx, l.cfg, l.cfg.Store.Type.V, log)
 	if err != nil {
-		return fmt.Errorf("open the store %s: %w", storePath, err)
+		return err
 	}
 	defer func() {
 		if err := st.Close(); err != nil {
 			log.Error("store not closed cleanly", "err", err)
 		}
 	}()
+	if err := finished(ctx, st); err != nil {
+		return err
+	}
 
 	good := lastGoodBeside(storePath)
 	report(log, l.catalog)
@@ -118,7 +120,7 @@ func serve(ctx context.Context, f serving, log *slog.Logger) error {
 		metrics.successful.Set(0)
 	}
 
-	r := &reloader{file: f.file, opts: opts, engine: eng, wires: &wires, good: good, storePath: storePath, metrics: metrics, log: log}
+	r := &reloader{file: f.file, opts: opts, engine: eng, wires: &wires, good: good, store: l.cfg.Store, metrics: metrics, log: log}
 	deps := server.Deps{Engine: eng, Logger: log, Registry: reg, Version: versionNumber(), Slack: wires.app, Split: f.publicAddress != ""}
 	if f.lifecycle {
 		deps.Reload = r.reload

@@ -23,6 +23,9 @@ const markerField = ""
 
 const schema = 1
 
+// ErrOtherInstallation: the store is not the one that Options.Installation names.
+var ErrOtherInstallation = errors.New("choose another store.redis.key_prefix")
+
 // marker says whose a partition is.
 func marker(installation string) string {
 	return fmt.Sprintf("callchain schema=%d partitions=%d installation=%s", schema, store.Partitions, installation)
@@ -315,7 +318,7 @@ func (s *Store) checkMarkers(ctx context.Context, want string) error {
 		_, _ = rand.Read(id[:]) // never fails
 		installation = hex.EncodeToString(id[:])
 	case want != "" && installation != want:
-		return refuse("the store belongs to installation %s, this callchain is %s: choose another store.redis.key_prefix", installation, want)
+		return refuse("the store belongs to installation %s, this callchain is %s: %w", installation, want, ErrOtherInstallation)
 	case missing > 0:
 		s.warn(fmt.Sprintf("%d of %d partitions are empty: a server lost what it had. What still fires there comes back when Alertmanager sends it again", missing, store.Partitions))
 	}
@@ -335,7 +338,7 @@ func (s *Store) checkMarkers(ctx context.Context, want string) error {
 		return refusal{err}
 	}
 	if want != "" && s.installation != want {
-		return refuse("the store belongs to installation %s, this callchain is %s: choose another store.redis.key_prefix", s.installation, want)
+		return refuse("the store belongs to installation %s, this callchain is %s: %w", s.installation, want, ErrOtherInstallation)
 	}
 	pipe = s.client.Pipeline()
 	for _, k := range s.keys[1:] {

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"callchain/config"
+	"callchain/escalation/store"
+	"callchain/escalation/store/bolt"
+	"callchain/escalation/store/redis"
+)
+
+// waitForRedis is for how long a start waits for a Redis that is not there yet.
+const waitForRedis = 30 * time.Second
+
+// What stores are called in the configuration and on the command line.
+const (
+	embedded = "embedded"
+	inRedis  = "redis"
+)
+
+// openStore opens the store of a kind that the configuration describes; any
+// other kind is the path of an embedded store's file.
+func openStore(ctx context.Context, c *config.Config, kind string, log *slog.Logger) (store.Store, error) {
+	path := kind
+	switch kind {
+	case inRedis:
+		return openRedis(ctx, c, log)
+	case embedded:
+		path = c.Store.Path.V
+	}
+	st, err := bolt.Open(path, log)
+	if err != nil {
+		return nil, fmt.Errorf("open the store %s: %w", path, err)
+	}
+	return st, nil
+}
+
+func openRedis(ctx context.Context, c *config.Config, log *slog.Logger) (store.Store, error) {
+	r := c.Store.Redis
+	o := redis.Options{
+		MasterName: r.MasterName.V, Cluster: r.Cluster.V, Username: r.Username.V, KeyPrefix: r.KeyPrefix.V, Logger: log,
+	}
+	for _, a := range r.Addrs {
+		o.Addrs = append(o.Addrs, a.V)
+	}
+	if password := c.Secret(r.PasswordFile); password != nil {
+		o.Password = password.First
+	}
+	if r.TLS.V {
+		o.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	// Beside the last good catalog it is kept which store this callchain has: a
+	// server that came back empty, or holds another's, is known by that.
+	file := c.Store.Path.V + ".installation"
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return nil, fmt.Errorf("make the directory of store.path: %w", err)
+	}
+	known, err := os.ReadFile(file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read which store in Redis is ours: %w", err)
+	}
+	o.Installation = strings.TrimSpace(string(known))
+
+	ctx, cancel := context.WithTimeout(ctx, waitForRedis)
+	defer cancel()
+	st, err := redis.Open(ctx, o)
+	if errors.Is(err, redis.ErrOtherInstallation) {
+		err = fmt.Errorf("%w (%s says which; remove it if this store is meant)", err, file)
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range st.Warnings() {
+		log.Warn("store in Redis is not as safe as it should be", "problem", w)
+	}
+	if st.Installation() != o.Installation {
+		if err := replaceFile(file, []byte(st.Installation()+"\n")); err != nil {
+			return nil, errors.Join(fmt.Errorf("keep which store in Redis is ours: %w", err), st.Close())
+		}
+	}
+	return st, nil
+}
+
+// storeChanged tells whether a store is another one, or reached in another way.
+func storeChanged(a, b config.Store) bool {
+	return a.Type.V != b.Type.V || a.Path.V != b.Path.V ||
+		!slices.EqualFunc(a.Redis.Addrs, b.Redis.Addrs, func(a, b config.At[string]) bool { return a.V == b.V }) ||
+		a.Redis.MasterName.V != b.Redis.MasterName.V || a.Redis.Cluster.V != b.Redis.Cluster.V ||
+		a.Redis.Username.V != b.Redis.Username.V || a.Redis.PasswordFile.V != b.Redis.PasswordFile.V ||
+		a.Redis.TLS.V != b.Redis.TLS.V || a.Redis.KeyPrefix.V != b.Redis.KeyPrefix.V
+}
