@@ -303,9 +303,7 @@ func TestExamples(t *testing.T) {
 		want      []string          // what check-config says; nothing: it is good
 	}{
 		{name: "one machine", dir: "one-machine"},
-		// When Redis is built this row wants nothing, and the next one goes.
-		{name: "redis", dir: "redis", want: []string{"store.type: redis is not built yet; use embedded, which serves one machine"}},
-		{name: "redis but for its store", dir: "redis", instead: map[string]string{"type: redis": "type: embedded"}},
+		{name: "redis", dir: "redis"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := example(t, c.dir, c.instead)

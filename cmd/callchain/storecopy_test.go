@@ -80,7 +80,9 @@ func TestStoreMigrate(t *testing.T) {
 	var want map[store.Key]store.Record
 	in(path, func(st store.Store) { fill(t, st, 500); want = records(t, st) })
 
-	in(path, func(store.Store) { callchain(notDone, "must be stopped first", "migrate", "--from=embedded", "--to=redis") })
+	in(path, func(store.Store) {
+		callchain(notDone, "must be stopped first", "migrate", "--from=embedded", "--to=redis")
+	})
 	callchain(good, "500 records copied from", "migrate", "--from=embedded", "--to=redis")
 	callchain(notDone, "not empty", "migrate", "--from=embedded", "--to=redis")
 	callchain(notDone, "onto itself", "migrate", "--from=redis", "--to=redis")

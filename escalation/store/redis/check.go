@@ -23,7 +23,7 @@ const markerField = ""
 
 const schema = 1
 
-// ErrOtherInstallation: the store is not the one that Options.Installation names.
+// ErrOtherInstallation says that the store is not the one that Options.Installation names.
 var ErrOtherInstallation = errors.New("choose another store.redis.key_prefix")
 
 // marker says whose a partition is.
@@ -357,7 +357,7 @@ func (s *Store) checkMarker(ctx context.Context) {
 	text, err := await(ctx, func() (string, error) { return s.client.HGet(ctx, key, markerField).Result() })
 	switch {
 	case errors.Is(err, goredis.Nil):
-		s.log.Error("Redis lost records: incidents and timers are gone, what still fires comes back when Alertmanager sends it again", "partition", p)
+		s.log.Error("records lost by Redis: incidents and timers are gone, what still fires comes back when Alertmanager sends it again", "partition", p)
 		if _, err := await(ctx, func() (bool, error) {
 			return s.client.HSetNX(ctx, key, markerField, marker(s.installation)).Result()
 		}); err != nil {

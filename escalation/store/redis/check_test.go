@@ -2,11 +2,14 @@ package redis
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"callchain/escalation/store"
 	"callchain/internal/testbench"
 )
 
@@ -188,4 +191,64 @@ func TestClock(t *testing.T) {
 			t.Errorf("a slow answer moved the clock by %v", d-50*time.Second)
 		}
 	})
+}
+
+// The ACL that docs/redis.md tells to use is enough, also on a Cluster.
+func TestDocumentedACL(t *testing.T) {
+	t.Parallel()
+	doc, err := os.ReadFile("../../../docs/redis.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, line, ok := strings.Cut(string(doc), "    ACL SETUSER ")
+	if !ok {
+		t.Fatal("docs/redis.md has no ACL")
+	}
+	line, _, _ = strings.Cut(line, "\n")
+	line = strings.ReplaceAll(line, ">PASSWORD", ">pass")
+	setUser := append([]string{"ACL", "SETUSER"}, strings.Fields(line)...)
+	o := Options{Username: "callchain", Password: secret("pass"), KeyPrefix: "callchain"}
+	for name, start := range map[string]func(t *testing.T) (servers []*testbench.Redis, o Options){
+		"single": func(t *testing.T) ([]*testbench.Redis, Options) {
+			r := testbench.StartRedis(t)
+			o.Addrs = []string{r.Addr}
+			return []*testbench.Redis{r}, o
+		},
+		"cluster": func(t *testing.T) ([]*testbench.Redis, Options) {
+			nodes := testbench.StartCluster(t, 6)
+			o.Addrs, o.Cluster = []string{nodes[0].Addr}, true
+			return nodes, o
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			servers, o := start(t)
+			for _, r := range servers {
+				r.Call(t, setUser...)
+			}
+			s := mustOpen(t, o)
+			x := store.Txn{Partition: 200, Writes: []store.Write{{ID: "i/a", Data: []byte("a"), Wake: s.Now().Add(-time.Second)}}}
+			if err := s.Commit(t.Context(), x); err != nil {
+				t.Error(err)
+			}
+			if due, err := s.Claim(t.Context(), 10, time.Minute); err != nil || len(due.Records) != 1 {
+				t.Errorf("Claim = %v, %v", due, err)
+			}
+			if err := s.Scan(t.Context(), "i/", func(store.Record) bool { return true }); err != nil {
+				t.Error(err)
+			}
+			x.Writes[0] = store.Write{ID: "i/a", Expect: 1}
+			if err := s.Commit(t.Context(), x); err != nil {
+				t.Error(err)
+			}
+			for _, r := range servers {
+				log, _ := r.Call(t, "ACL", "LOG").([]any)
+				for _, entry := range log {
+					fields, _ := entry.([]any)
+					if text := fmt.Sprint(fields); !strings.Contains(text, "config|get") { // done without
+						t.Errorf("denied: %s", text)
+					}
+				}
+			}
+		})
+	}
 }

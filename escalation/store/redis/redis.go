@@ -31,8 +31,8 @@ const (
 	patience      = 4 * time.Second
 	claimPatience = time.Second
 
-	backoffMin = 10 * time.Millisecond
-	backoffMax = 250 * time.Millisecond
+	firstPause   = 10 * time.Millisecond
+	longestPause = 250 * time.Millisecond
 )
 
 // Options say where the store is.
@@ -93,7 +93,7 @@ type parcel struct {
 	done chan struct{}
 }
 
-// senders is how many pipelines of commits are under way at once.
+// senderCount is how many pipelines of commits are under way at once.
 const senderCount = 4
 
 // quiet: go-redis logs to standard error what its calls return as errors.
@@ -143,7 +143,7 @@ func connect(o Options) (goredis.UniversalClient, error) {
 	case len(o.Addrs) == 0:
 		return nil, errors.New("no address of a Redis server")
 	case o.MasterName != "" && o.Cluster:
-		return nil, errors.New("Sentinel (master_name) and Cluster exclude each other")
+		return nil, errors.New("master_name (Sentinel) and cluster exclude each other")
 	case len(o.Addrs) > 1 && o.MasterName == "" && !o.Cluster:
 		return nil, errors.New("several addresses need master_name (Sentinel) or cluster: true")
 	}
@@ -189,10 +189,12 @@ func (s *Store) Close() error {
 	var err error
 	s.once.Do(func() {
 		s.close()
-		s.alive.Lock() // those that are under way have their answer, no other begins
+		// Commits that are under way get their answer first, no other begins.
+		s.alive.Lock()
+		err = s.client.Close()
 		s.alive.Unlock()
 		s.senders.Wait()
-		if err = s.client.Close(); err != nil {
+		if err != nil {
 			err = fmt.Errorf("close store: %w", err)
 		}
 	})
@@ -488,7 +490,7 @@ func await[T any](ctx context.Context, f func() (T, error)) (T, error) {
 // try makes attempts until one succeeds or fails for good, ctx ends, or patience does.
 func (s *Store) try(ctx context.Context, op string, patience time.Duration, attempt func(context.Context) error) error {
 	start := time.Now()
-	wait := backoffMin
+	wait := firstPause
 	var last error
 	for {
 		err := attempt(ctx)
@@ -527,7 +529,7 @@ func (s *Store) try(ctx context.Context, op string, patience time.Duration, atte
 			pause.Stop()
 			return store.ErrClosed
 		}
-		wait = min(2*wait, backoffMax)
+		wait = min(2*wait, longestPause)
 	}
 }
 
