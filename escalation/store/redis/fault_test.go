@@ -255,7 +255,7 @@ func TestFrozen(t *testing.T) {
 			t.Errorf("%s = %v, want that its time is over", name, err)
 		}
 	}
-	if d := time.Since(start); d > time.Second {
+	if d := time.Since(start); d > 3*time.Second {
 		t.Errorf("four calls with 100 ms together took %v", d)
 	}
 	r.Thaw(t)
@@ -316,21 +316,25 @@ func TestReplicas(t *testing.T) {
 	if a.Installation() == "" || a.Installation() != b.Installation() {
 		t.Errorf("installations %q and %q", a.Installation(), b.Installation())
 	}
-	for i := range 20 {
+	for i := range 8 {
 		if due, err := b.Claim(t.Context(), 10, time.Minute); err != nil || len(due.Records) > 0 {
 			t.Fatal(due, err)
 		}
-		set := time.Now()
 		err := a.Commit(t.Context(), store.Txn{Partition: uint8(i * 13), Writes: []store.Write{{ID: "i/a", Data: []byte{}, Wake: a.Now()}}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		testbench.Eventually(t, 5*time.Second, "b to see what a set", func() bool {
+		// Whatever the machine is busy with: a claim that begins later than this
+		// has to look at all partitions.
+		for set, found := time.Now(), 0; found == 0; {
+			began := time.Now()
 			due, err := b.Claim(t.Context(), 10, time.Minute)
-			return err == nil && len(due.Records) == 1
-		})
-		if late := time.Since(set); late > 500*time.Millisecond {
-			t.Errorf("claimed %v late", late)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if found = len(due.Records); found == 0 && began.Sub(set) > lookEvery {
+				t.Fatalf("not found by a claim that began %v after it was set", began.Sub(set))
+			}
 		}
 	}
 
