@@ -34,6 +34,12 @@ type Tick struct{}
 // for their leases to run out.
 type Abandoned struct{ Before Instant }
 
+// Renew says that an attempt is still being made.
+type Renew struct {
+	Delivery string
+	Attempt  int
+}
+
 // Acknowledge is somebody's answer. TakeOver: they know that they are not in the chain.
 type Acknowledge struct {
 	By       Actor
@@ -82,6 +88,7 @@ const (
 func (Observe) event()       {}
 func (Tick) event()          {}
 func (Abandoned) event()     {}
+func (Renew) event()         {}
 func (Acknowledge) event()   {}
 func (Escalate) event()      {}
 func (ResolveByHand) event() {}

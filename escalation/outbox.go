@@ -17,14 +17,9 @@ const (
 	maxAttempts   = 30               // of what asks nobody for an answer
 )
 
-// Lease is how long an attempt over a channel may take, from Take to the
-// commit of its result, before somebody else makes another.
-func Lease(channel string) time.Duration {
-	if channel == "email" {
-		return 40 * time.Second
-	}
-	return 10 * time.Second
-}
+// Lease is how long an attempt may take, from Take to the commit of its result,
+// before somebody else makes another. An attempt that takes longer renews it.
+const Lease = 10 * time.Second
 
 // contact is one way to reach a person.
 type contact struct{ channel, address string }
@@ -368,7 +363,7 @@ func Take(inc Incident, now time.Time, pace func(d Delivery, now Instant) Instan
 				continue
 			}
 		}
-		d.Status, d.Until = InFlight, at.plus(Lease(d.Channel))
+		d.Status, d.Until = InFlight, at.plus(Lease)
 		d.Attempt++
 		d.Sending = inc.Rev
 		if d.Kind == ThreadDelivery {

@@ -38,7 +38,9 @@ func Step(inc Incident, ev Event, now time.Time, env Env) (Incident, Answer) {
 	case Tick:
 		answer = s.tick()
 	case Abandoned:
-		answer = s.takeBack(func(d *Delivery) bool { return d.Until < ev.Before.plus(Lease(d.Channel)) })
+		answer = s.takeBack(func(d *Delivery) bool { return d.Until < ev.Before.plus(Lease) })
+	case Renew:
+		answer = s.renew(ev)
 	case Acknowledge:
 		answer = s.acknowledge(ev)
 	case Escalate:
@@ -635,6 +637,16 @@ func (s *stepper) tick() Answer {
 		return Answer{Kind: Done}
 	}
 	return Answer{Kind: Unchanged}
+}
+
+// renew gives an attempt that is still being made more time.
+func (s *stepper) renew(ev Renew) Answer {
+	d := s.delivery(ev.Delivery)
+	if d == nil || d.Status != InFlight || d.Attempt != ev.Attempt {
+		return Answer{Kind: Unchanged} // somebody else makes it by now
+	}
+	d.Until = s.now.plus(Lease)
+	return Answer{Kind: Done}
 }
 
 // takeBack makes attempts pending again whose sender is gone: perhaps they

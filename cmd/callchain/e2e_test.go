@@ -300,7 +300,7 @@ func kill9(t *testing.T, store string) {
 	in.Restart(t)
 	page := in.slack.AwaitMessage(t, "U01ANA", "HighErrorRate")
 	// A store that others may use as well leaves the attempt of a process that
-	// was killed to its lease, 40 s for a mail.
+	// was killed to its lease.
 	testbench.Eventually(t, time.Minute, "the mail", func() bool {
 		return slices.ContainsFunc(in.mail.Mails(t), func(m testbench.Mail) bool {
 			return m.To == "ana@example.org" && strings.Contains(m.Subject, "HighErrorRate")

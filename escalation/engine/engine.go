@@ -359,7 +359,7 @@ func (e *Engine) Run(ctx context.Context) error {
 				e.log.Error("the weekly report could not be planned; it is tried again", "err", err)
 			}
 		}
-		due, err := e.store.Claim(ctx, 256, escalation.Lease(notifiers.Slack))
+		due, err := e.store.Claim(ctx, 256, escalation.Lease)
 		if err != nil {
 			if ctx.Err() == nil {
 				e.metrics.storeUp.Set(0)

@@ -231,3 +231,21 @@ func TestFacts(t *testing.T) {
 		}
 	})
 }
+
+// A smarthost that takes its time is not given a second copy meanwhile; one whose
+// client died is, within the lease.
+func TestSlowMailKeepsItsLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := mem.New()
+		slow := &fake{takes: 25 * time.Second}
+		a := start(t, st.Open(), &fake{}, slow)
+		start(t, st.Open(), &fake{}, slow) // another replica that watches
+		if err := a.Webhook(t.Context(), "main", webhook("Slow", "parsoid", "page", true, time.Now())); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Minute)
+		if got := slow.pages(); !slices.Equal(got, []string{"ana"}) {
+			t.Errorf("mailed %v; want ana once", got)
+		}
+	})
+}

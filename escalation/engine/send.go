@@ -21,9 +21,13 @@ func (e *Engine) dispatch(taken []attempt, received time.Time) {
 	}
 }
 
-// attemptTimeout is how long one attempt may take; it ends well before the lease does.
+// attemptTimeout is how long one attempt may take. Slack's ends well before the
+// lease does; a smarthost may take its time over a mail, and the lease is renewed.
 func attemptTimeout(channel string) time.Duration {
-	return escalation.Lease(channel) - 4*time.Second
+	if channel == notifiers.Email {
+		return 36 * time.Second
+	}
+	return escalation.Lease - 4*time.Second
 }
 
 // send makes one attempt at a delivery and records the outcome. received is when
@@ -85,13 +89,42 @@ func (e *Engine) send(a attempt, received time.Time) {
 		if !received.IsZero() && d.Kind == escalation.PageDelivery && d.Attempt == 1 {
 			e.metrics.webhookToPage.Observe(time.Since(received).Seconds())
 		}
+		stop := e.renewing(ctx, a)
 		res = ch.Deliver(ctx, msg)
+		stop()
 		if res.Verdict == notifiers.Retry && res.After > 0 && d.Channel == notifiers.Slack {
 			e.turns.hold(d, escalation.At(e.store.Now().Add(res.After)))
 		}
 		e.judge(d, res)
 	}
 	e.record(a, res)
+}
+
+// renewing keeps the lease of an attempt alive while it is made. When that
+// fails the attempt goes on: at worst it is made twice, under the same id.
+func (e *Engine) renewing(ctx context.Context, a attempt) (stop func()) {
+	if attemptTimeout(a.delivery.Channel) < escalation.Lease {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		ticker := time.NewTicker(escalation.Lease / 3)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+			}
+			ev := escalation.Renew{Delivery: a.delivery.ID, Attempt: a.delivery.Attempt}
+			if _, _, err := e.apply(ctx, a.incident, ev, nil); err != nil && ctx.Err() == nil {
+				e.log.Warn("the lease of a slow attempt could not be renewed", "incident", a.incident, "notifier", a.delivery.Channel, "err", err)
+			}
+		}
+	}()
+	return func() { cancel(); <-done }
 }
 
 // late tells whether less than half of an attempt's time is left.

@@ -37,8 +37,12 @@ func (s *Server) webhook(w http.ResponseWriter, r *http.Request) {
 		text(w, http.StatusOK, "stored")
 		return
 	}
-	if f.status >= 500 {
+	switch {
+	case f.status >= 500:
 		s.log.Warn("webhook not stored", "source", label, "err", f)
+	case f.status == http.StatusUnauthorized || f.status == http.StatusNotFound:
+		// Whoever wonders at night why no alert arrives looks here.
+		s.log.Warn("webhook refused", "source", label, "code", f.status, "err", f.detail)
 	}
 	refuse(w, r, f.status, f.code, f.detail)
 }

@@ -210,12 +210,12 @@ func TestDocumentedACL(t *testing.T) {
 	o := Options{Username: "callchain", Password: secret("pass"), KeyPrefix: "callchain"}
 	for name, start := range map[string]func(t *testing.T) (servers []*testbench.Redis, o Options){
 		"single": func(t *testing.T) ([]*testbench.Redis, Options) {
-			r := testbench.StartRedis(t)
+			o, r := o, testbench.StartRedis(t)
 			o.Addrs = []string{r.Addr}
 			return []*testbench.Redis{r}, o
 		},
 		"cluster": func(t *testing.T) ([]*testbench.Redis, Options) {
-			nodes := testbench.StartCluster(t, 6)
+			o, nodes := o, testbench.StartCluster(t, 6)
 			o.Addrs, o.Cluster = []string{nodes[0].Addr}, true
 			return nodes, o
 		},
