@@ -1,0 +1,222 @@
+package escalation
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"callchain/config"
+)
+
+func (s *stepper) observe(ev Observe) Answer {
+	born := s.Rev == 0 && s.LastSeq == 0
+	wasOpen := s.Open()
+	var added, resolved int
+	var over []Gone
+	for _, seen := range ev.Resolved {
+		i, ok := s.Episodes.find(seen.Fingerprint)
+		if !ok || (seen.EndsAt != 0 && seen.EndsAt < s.Episodes[i].StartsAt) {
+			continue
+		}
+		ends := seen.EndsAt
+		if ends == 0 {
+			ends = s.now
+		}
+		s.Episodes = slices.Delete(s.Episodes, i, i+1)
+		over = append(over, Gone{seen.Fingerprint, ends, s.now})
+		s.Over++
+		resolved++
+		for j := range s.Shown {
+			if s.Shown[j].Fingerprint == seen.Fingerprint {
+				s.Shown[j].EndsAt = ends
+			}
+		}
+	}
+	if len(over) > 0 {
+		s.Gone = bury(fresh(s.Gone, s.now), over)
+	}
+	for _, seen := range ev.Firing {
+		if seen.ReviewAt != 0 && (s.ReviewAt == 0 || seen.ReviewAt < s.ReviewAt) {
+			s.ReviewAt = seen.ReviewAt
+		}
+		for _, r := range seen.Risks {
+			s.risk(r)
+		}
+		if seen.Confidential && !s.Confidential {
+			s.Confidential = true
+			s.Rev++
+		}
+		i, known := s.Episodes.find(seen.Fingerprint)
+		if known {
+			e := &s.Episodes[i]
+			e.StartsAt = max(e.StartsAt, seen.StartsAt)
+			if seen.Urgency.Rank() > e.Urgency.Rank() {
+				e.Urgency = seen.Urgency
+			}
+			continue
+		}
+		s.Episodes = slices.Insert(s.Episodes, i, Episode{seen.Fingerprint, seen.StartsAt, seen.Urgency})
+		s.Gone = slices.DeleteFunc(s.Gone, func(g Gone) bool { return g.Fingerprint == seen.Fingerprint })
+		seen.Alert.ReviewAt = seen.ReviewAt
+		s.show(seen.Alert)
+		added++
+	}
+	truncated := ev.Truncated != s.Truncated
+	s.Truncated = ev.Truncated
+	// A word about the incident is noted to the minute, so that repeats and
+	// second copies from a peer cost no write.
+	if s.now >= s.SeenAt.plus(time.Minute) {
+		s.SeenAt = s.now
+	}
+
+	switch {
+	case !wasOpen && added > 0:
+		s.reopen()
+	case !wasOpen:
+		return Answer{Kind: Unchanged}
+	case born:
+		s.FactDay = s.env.Day(s.at)
+		s.note("opened: "+s.alertWords(added)+" for "+s.Subject, "")
+		s.setUrgency(s.Episodes.highest())
+		s.boards()
+		s.start()
+	case s.Episodes.highest().Rank() > s.Urgency.Rank():
+		s.rise("an alert of higher urgency fires", "")
+	case added > 0:
+		e := s.note(fmt.Sprintf("%d more %s: %d in all", added, fires(added), s.Firing()), "")
+		if s.State == Acknowledged && s.Ack != nil {
+			e.Mention = s.Ack.Handle
+		}
+		s.Rev++
+	case resolved > 0 && s.still() > 0:
+		s.note(fmt.Sprintf("%d resolved, %d still firing", resolved, s.Firing()), "")
+		s.Rev++
+	case truncated:
+		s.Rev++
+	}
+	if s.Open() && s.still() == 0 {
+		s.resolve(nil)
+	}
+	if added+resolved == 0 && !truncated {
+		return Answer{Kind: Unchanged}
+	}
+	return Answer{Kind: Done}
+}
+
+// still is the number of alerts that keep the incident open: in an incident that
+// pages, only those that would page.
+func (s *stepper) still() int {
+	if s.Urgency.Pages() {
+		return s.Episodes.paging()
+	}
+	return len(s.Episodes)
+}
+
+// show keeps an alert to be shown; when there are too many, one makes room that is
+// resolved, or that need not be looked at again when this one has to.
+func (s *stepper) show(a Alert) {
+	for i := range s.Shown {
+		if s.Shown[i].Fingerprint == a.Fingerprint {
+			s.Shown[i] = a
+			return
+		}
+	}
+	if len(s.Shown) < MaxShown {
+		s.Shown = append(s.Shown, a)
+		return
+	}
+	for i := range s.Shown {
+		// One that is to be looked at again has to be known by its labels.
+		if s.Shown[i].EndsAt != 0 || a.ReviewAt != 0 && s.Shown[i].ReviewAt == 0 {
+			s.Shown[i] = a
+			return
+		}
+	}
+}
+
+// flappingAfter is how many times an incident may fire again and page at once.
+const flappingAfter = 5
+
+// reopen goes on where the incident was: with whoever had acknowledged it not
+// long ago, else at the step that the chain had reached.
+func (s *stepper) reopen() {
+	was := s.Urgency
+	s.State, s.ClosedAt, s.ArchiveAt, s.ClosedBy = Triggered, 0, 0, nil
+	s.Opens++
+	s.FactDay = s.env.Day(s.at)
+	s.Urgency = s.Episodes.highest()
+	again := "fires again: " + s.alertWords(s.Firing())
+	worse := s.Urgency.Rank() > was.Rank()
+	if s.Ack != nil && !worse && s.now < s.Ack.At.plus(s.env.Settings.AckExpires.For(s.Urgency)) {
+		s.State = Acknowledged
+		s.note(again+"; it stays with "+s.Ack.String(), s.Ack.Handle).Mention = s.Ack.Handle
+		s.Rev++
+		return
+	}
+	s.Ack = nil
+	flapping := s.Opens > flappingAfter
+	if flapping {
+		again += "; it flaps, so firing again pages nobody at once any more"
+	}
+	s.note(again, "")
+	s.boards()
+	switch {
+	case worse || !s.Urgency.Pages() && !flapping:
+		s.start()
+	case s.Urgency.Pages():
+		s.resume(flapping)
+	default:
+		s.Rev++
+	}
+}
+
+// resume begins the step that the chain had reached anew. A flapping incident
+// pages nobody for that: only when it goes on for the step's whole wait the
+// next step is paged.
+func (s *stepper) resume(quietly bool) {
+	c := s.chain(s.Step, nil)
+	if s.Round == 0 || len(c.Steps) == 0 {
+		s.start()
+		return
+	}
+	s.Rev++
+	s.Run++
+	s.FiredAt = s.now
+	if !quietly {
+		s.RoundPaged = nil
+		s.enter(c, "")
+		return
+	}
+	s.StepAt = s.now
+	s.Deadline = s.now.plus(max(c.Steps[0].AckWithin, time.Millisecond))
+}
+
+// rise starts the chain anew because the urgency is higher than it was, also
+// when somebody has acknowledged the lower one.
+func (s *stepper) rise(why, by string) {
+	old := s.Urgency
+	s.setUrgency(s.Episodes.highest())
+	s.note(fmt.Sprintf("urgency rises from %s to %s: %s", old, s.Urgency, why), by)
+	s.State, s.Ack = Triggered, nil
+	s.boards()
+	s.start()
+}
+
+func (s *stepper) setUrgency(u config.Urgency) {
+	if u.Rank() > s.Urgency.Rank() || s.Urgency == "" {
+		s.Urgency = u
+	}
+}
+
+// start begins what the urgency asks for.
+func (s *stepper) start() {
+	s.Rev++
+	s.FiredAt = s.now
+	if s.Urgency.Pages() {
+		s.startChain()
+		return
+	}
+	s.stopTimers()
+	s.Round = 0
+	s.mailTeam()
+}
