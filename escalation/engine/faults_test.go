@@ -249,3 +249,27 @@ func TestSlowMailKeepsItsLease(t *testing.T) {
 		}
 	})
 }
+
+// Between the intent and the first byte somebody answers: nothing is sent any more.
+func TestAnsweredBeforeItIsSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, mem.New(), &fake{}, &fake{})
+		for range cap(b.slots[notifiers.Slack]) {
+			b.slots[notifiers.Slack] <- struct{}{} // all places are taken
+		}
+		if err := b.Webhook(t.Context(), "main", webhook("Slow", "parsoid", "page", true, time.Now())); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if _, a, err := b.Do(t.Context(), only(t, b.Engine).ID, escalation.Acknowledge{By: escalation.Actor{Handle: "ana", Via: "email"}}); err != nil || a.Kind != escalation.Done {
+			t.Fatal(a, err)
+		}
+		for range cap(b.slots[notifiers.Slack]) {
+			<-b.slots[notifiers.Slack]
+		}
+		time.Sleep(time.Minute)
+		if got := b.slack.pages(); len(got) != 0 {
+			t.Errorf("paged %v after the acknowledgement was confirmed", got)
+		}
+	})
+}
