@@ -273,3 +273,35 @@ func TestAnsweredBeforeItIsSent(t *testing.T) {
 		}
 	})
 }
+
+// Somebody else was faster: it is decided again, nothing is answered for nothing.
+func TestConflictsAreDecidedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := mem.New()
+		e := New(Config{Store: st, Registerer: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler)},
+			snapshot(t, map[string]Channel{notifiers.Slack: &fake{}, notifiers.Email: &fake{}}))
+		once := func() {
+			left := 1
+			st.Inject(func(op string) (bool, error) {
+				if op != "commit" || left == 0 {
+					return false, nil
+				}
+				left--
+				return false, store.ErrConflict
+			})
+		}
+		once()
+		if err := e.Webhook(t.Context(), "main", webhook("Slow", "parsoid", "page", true, time.Now())); err != nil {
+			t.Fatal(err)
+		}
+		id := only(t, e).ID
+		e.work.Wait()
+		once()
+		if inc, _, err := e.Do(t.Context(), id, escalation.Acknowledge{By: escalation.Actor{Handle: "ana"}}); err != nil || inc.AcknowledgedBy() != "ana" {
+			t.Fatal(inc.Summary(), err)
+		}
+		if inc := only(t, e); inc.AcknowledgedBy() != "ana" {
+			t.Error("an acknowledgement was confirmed and not stored:", inc.Summary())
+		}
+	})
+}
