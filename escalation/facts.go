@@ -47,8 +47,7 @@ func Facts(before, after *Incident, now time.Time, env Env) []report.Event {
 	}
 	rest.Escalations = after.Moves - before.Moves
 	if a := after.Ack; a != nil && (before.Ack == nil || before.Ack.At != a.At) {
-		rest.Ack = &report.Ack{By: a.Handle, Seconds: int((a.At - after.FiredAt) / 1000), Incident: after.ID,
-			Heroics: slices.Contains(after.Risks, routing.RiskHeroics) && !slices.Contains(before.Risks, routing.RiskHeroics)}
+		rest.Ack = &report.Ack{By: a.Handle, Seconds: max(0, int((a.At-after.FiredAt)/1000)), Incident: after.ID, Heroics: a.Heroic}
 		if t := env.Router.Catalog().TeamOf(a.Handle); t != nil {
 			rest.Ack.Team = t.Name
 		}

@@ -167,6 +167,7 @@ type Ack struct {
 	Actor
 	At       Instant `json:"at"`
 	TookOver bool    `json:"to,omitempty"` // was not in the chain
+	Heroic   bool    `json:"hr,omitempty"` // answered for what ownership should have answered
 	Expires  Instant `json:"ex,omitempty"` // not built yet
 	Asked    Instant `json:"as,omitempty"` // "still on it?"; not built yet
 }

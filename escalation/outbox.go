@@ -218,6 +218,11 @@ func (s *stepper) arrived(d *Delivery, ref Ref) {
 func (s *stepper) abandon(d *Delivery) {
 	needed := d.Kind == PageDelivery || d.Kind == BoardDelivery || d.Kind == ThreadDelivery
 	switch {
+	case d.Kind == ReportDelivery || d.Kind == NoticeDelivery:
+		// For as long as the record is kept, only more and more seldom.
+		if d.Tries > maxAttempts {
+			d.At = s.now.plus(10 * time.Minute)
+		}
 	case d.Tries < maxAttempts || needed && d.Ref == (Ref{}) && s.Open():
 	case d.Ref != (Ref{}) || d.Kind == ThreadDelivery:
 		d.Status, d.Rev, d.Done, d.Tries = Sent, s.Rev, s.LastSeq, 0 // it shows an old state for ever

@@ -29,7 +29,7 @@ func (s *stepper) acknowledge(ev Acknowledge) Answer {
 	}
 	s.note(text, ev.By.Handle)
 	s.Rev++
-	if s.heroic(ev.By.Handle, member) {
+	if s.Ack.Heroic = s.heroic(ev.By.Handle, member); s.Ack.Heroic {
 		s.risk(routing.RiskHeroics)
 	}
 	if s.Kind == Test {

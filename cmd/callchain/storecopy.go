@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"github.com/alecthomas/kingpin/v2"
@@ -73,6 +74,11 @@ func copyCommand(ctx context.Context, std streams, file string, expand bool, out
 	}
 	if (from == inRedis || to == inRedis) && len(c.Store.Redis.Addrs) == 0 {
 		return status{notDone, "store.redis.addrs is missing in " + file}
+	}
+	if from != inRedis {
+		if _, err := os.Stat(sum.From); err != nil {
+			return status{notDone, fmt.Sprintf("there is no store at %s to copy from; give --from embedded, redis or the path of a store's file", sum.From)}
+		}
 	}
 	log := promslog.New(&promslog.Config{Writer: std.err})
 	open := func(kind string) (store.Store, error) {

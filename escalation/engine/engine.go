@@ -351,7 +351,8 @@ func (e *Engine) Run(ctx context.Context) error {
 	planned := time.Time{}
 	for ctx.Err() == nil {
 		// A plan that could not be made is made later; a reload may change it.
-		if snap := e.snap.Load(); e.planned.Load() != snap && time.Since(planned) > 5*time.Second {
+		// Once an hour in any case: the store may have lost it.
+		if snap := e.snap.Load(); (e.planned.Load() != snap || time.Since(planned) > time.Hour) && time.Since(planned) > 5*time.Second {
 			planned = time.Now()
 			if err := e.planWeekly(ctx); err == nil {
 				e.planned.Store(snap)

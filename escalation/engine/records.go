@@ -264,7 +264,9 @@ func (e *Engine) facts(ctx context.Context, t *txn, events []report.Event) error
 		var facts report.Facts
 		if recs[i].Data != nil {
 			if err := json.Unmarshal(recs[i].Data, &facts); err != nil {
-				return fmt.Errorf("decode %s: %w", key, err)
+				// A report is worth less than a page.
+				e.log.Error("facts cannot be read and are begun anew", "record", key, "err", err)
+				facts = report.Facts{}
 			}
 		}
 		for _, ev := range byKey[key] {

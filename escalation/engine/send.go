@@ -22,9 +22,10 @@ func (e *Engine) dispatch(taken []attempt, received time.Time) {
 }
 
 // attemptTimeout is how long one attempt may take. Slack's ends well before the
-// lease does; a smarthost may take its time over a mail, and the lease is renewed.
-func attemptTimeout(channel string) time.Duration {
-	if channel == notifiers.Email {
+// lease does; a smarthost may take its time over a mail, and adding up a report
+// its own: then the lease is renewed.
+func attemptTimeout(d escalation.Delivery) time.Duration {
+	if d.Channel == notifiers.Email || d.Kind == escalation.ReportDelivery {
 		return 36 * time.Second
 	}
 	return escalation.Lease - 4*time.Second
@@ -34,14 +35,17 @@ func attemptTimeout(channel string) time.Duration {
 // the webhook that caused it arrived; zero for others.
 func (e *Engine) send(a attempt, received time.Time) {
 	d := a.delivery
-	ctx, cancel := context.WithTimeout(e.sending, attemptTimeout(d.Channel))
+	ctx, cancel := context.WithTimeout(e.sending, attemptTimeout(d))
 	defer cancel()
+	stop := e.renewing(ctx, a)
+	defer stop()
 
 	// The wait for a free place counts against the attempt.
 	select {
 	case e.slots[d.Channel] <- struct{}{}:
 		defer func() { <-e.slots[d.Channel] }()
 	case <-ctx.Done():
+		stop()
 		e.record(a, notifiers.Result{Verdict: notifiers.Retry, After: time.Second, Err: errWait})
 		return
 	}
@@ -70,7 +74,7 @@ func (e *Engine) send(a attempt, received time.Time) {
 		res = notifiers.Result{Verdict: notifiers.Refused, Err: errors.New(d.Channel + " is not configured any more")}
 	case down != "":
 		res = notifiers.Result{Verdict: notifiers.Down, Err: errors.New(down)}
-	case late(ctx, d.Channel):
+	case late(ctx, d):
 		// What is left of the attempt is too little to be sure of an answer.
 		res = notifiers.Result{Verdict: notifiers.Retry, After: time.Second, Err: errWait}
 	default:
@@ -89,21 +93,24 @@ func (e *Engine) send(a attempt, received time.Time) {
 		if !received.IsZero() && d.Kind == escalation.PageDelivery && d.Attempt == 1 {
 			e.metrics.webhookToPage.Observe(time.Since(received).Seconds())
 		}
-		stop := e.renewing(ctx, a)
 		res = ch.Deliver(ctx, msg)
-		stop()
 		if res.Verdict == notifiers.Retry && res.After > 0 && d.Channel == notifiers.Slack {
 			e.turns.hold(d, escalation.At(e.store.Now().Add(res.After)))
 		}
-		e.judge(d, res)
+		if e.sending.Err() != nil && res.Verdict != notifiers.Sent {
+			res.After = time.Second // we stop: that is nobody's failure
+		} else {
+			e.judge(d, res)
+		}
 	}
+	stop()
 	e.record(a, res)
 }
 
 // renewing keeps the lease of an attempt alive while it is made. When that
 // fails the attempt goes on: at worst it is made twice, under the same id.
 func (e *Engine) renewing(ctx context.Context, a attempt) (stop func()) {
-	if attemptTimeout(a.delivery.Channel) < escalation.Lease {
+	if attemptTimeout(a.delivery) < escalation.Lease {
 		return func() {}
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -124,13 +131,13 @@ func (e *Engine) renewing(ctx context.Context, a attempt) (stop func()) {
 			}
 		}
 	}()
-	return func() { cancel(); <-done }
+	return sync.OnceFunc(func() { cancel(); <-done })
 }
 
 // late tells whether less than half of an attempt's time is left.
-func late(ctx context.Context, channel string) bool {
+func late(ctx context.Context, d escalation.Delivery) bool {
 	deadline, ok := ctx.Deadline()
-	return ok && time.Until(deadline) < attemptTimeout(channel)/2
+	return ok && time.Until(deadline) < attemptTimeout(d)/2
 }
 
 // shadowRef is where messages are that were not sent because of shadow mode.
@@ -148,6 +155,9 @@ func (e *Engine) record(a attempt, res notifiers.Result) {
 		Delivery: d.ID, Attempt: d.Attempt, Verdict: escalation.Verdict(res.Verdict),
 		Ref: escalation.Ref{Channel: res.Ref.Channel, TS: res.Ref.TS}, After: res.After.Milliseconds(), Error: text,
 	}
+	if d.Kind == escalation.ReportDelivery && res.Verdict == notifiers.Sent {
+		e.metrics.reportSuccess.SetToCurrentTime()
+	}
 	if d.Kind == escalation.PageDelivery && d.Ref == (escalation.Ref{}) && res.Ref.Channel != shadowRef && !errors.Is(res.Err, errWait) {
 		e.metrics.pages.WithLabelValues(d.Channel, res.Verdict.String()).Inc()
 		if d.Maybe > 0 && res.Verdict == notifiers.Sent {
@@ -157,14 +167,22 @@ func (e *Engine) record(a attempt, res notifiers.Result) {
 	if res.Verdict != notifiers.Sent && !errors.Is(res.Err, errWait) {
 		e.log.Warn("message not delivered", "incident", a.incident, "notifier", d.Channel, "kind", string(d.Kind), "attempt", d.Attempt, "verdict", res.Verdict.String(), "err", text)
 	}
-	for try := range 4 {
+	// What is known is worth a minute of trying: without it the message is sent again.
+	for begin := time.Now(); ; {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 		_, _, err := e.apply(ctx, a.incident, ev, nil)
 		cancel()
 		if err == nil || errors.Is(err, ErrNotFound) {
 			return
 		}
-		e.log.Error("the outcome of a message could not be stored; it may be sent twice", "incident", a.incident, "notifier", d.Channel, "attempt", try+1, "err", err)
+		if time.Since(begin) > time.Minute || e.sending.Err() != nil {
+			e.log.Error("the outcome of a message could not be stored; it may be sent twice", "incident", a.incident, "notifier", d.Channel, "err", err)
+			return
+		}
+		select {
+		case <-e.sending.Done():
+		case <-time.After(200 * time.Millisecond):
+		}
 	}
 }
 

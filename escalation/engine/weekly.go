@@ -35,12 +35,12 @@ type weeklyRecord struct {
 func (e *Engine) planWeekly(ctx context.Context) error {
 	w := e.snap.Load().Config.Reports.Weekly
 	for {
-		recs, err := e.store.Load(ctx, 0, weeklyKey)
+		recs, err := e.loadAny(ctx, 0, weeklyKey)
 		if err != nil {
 			return fmt.Errorf("load the plan of the weekly report: %w", err)
 		}
 		rec := weeklyRecord{Schema: escalation.Schema, Since: escalation.At(e.store.Now())}
-		if recs[0].Version != 0 {
+		if recs[0].Data != nil {
 			if err := json.Unmarshal(recs[0].Data, &rec); err != nil {
 				return fmt.Errorf("decode the plan of the weekly report: %w", err)
 			}
@@ -55,7 +55,7 @@ func (e *Engine) planWeekly(ctx context.Context) error {
 				return err
 			}
 		}
-		if recs[0].Version != 0 && rec == was || recs[0].Version == 0 && w == nil {
+		if recs[0].Data != nil && rec == was || recs[0].Version == 0 && w == nil {
 			return nil
 		}
 		if err := e.saveWeekly(ctx, recs[0].Version, rec); !errors.Is(err, store.ErrConflict) {
@@ -65,11 +65,20 @@ func (e *Engine) planWeekly(ctx context.Context) error {
 }
 
 func (e *Engine) saveWeekly(ctx context.Context, version uint64, rec weeklyRecord) error {
+	return e.wakeWeekly(ctx, version, rec, time.Time{})
+}
+
+// wakeWeekly saves the plan; the wake-up is when it is due, but not before after.
+func (e *Engine) wakeWeekly(ctx context.Context, version uint64, rec weeklyRecord, after time.Time) error {
+	wake := rec.Next.Time()
+	if !wake.IsZero() && wake.Before(after) {
+		wake = after
+	}
 	data, err := json.Marshal(rec)
 	if err != nil {
 		return fmt.Errorf("encode the plan of the weekly report: %w", err)
 	}
-	err = e.store.Commit(ctx, store.Txn{Mark: mark(), Writes: []store.Write{{ID: weeklyKey, Expect: version, Data: data, Wake: rec.Next.Time()}}})
+	err = e.store.Commit(ctx, store.Txn{Mark: mark(), Writes: []store.Write{{ID: weeklyKey, Expect: version, Data: data, Wake: wake}}})
 	if err == nil {
 		e.wakeUp()
 	}
@@ -99,7 +108,8 @@ func (e *Engine) dueWeekly(ctx context.Context, claimed store.Record) error {
 	snap, now := e.snap.Load(), e.store.Now()
 	w := snap.Config.Reports.Weekly
 	if w == nil || rec.Next.Time().After(now) {
-		return e.saveWeekly(ctx, claimed.Version, rec)
+		// Not ours: a replica that is configured for it, or a plan that moved.
+		return e.wakeWeekly(ctx, claimed.Version, rec, now.Add(time.Minute))
 	}
 	last, err := report.ParsePeriod("last", now, zone(w))
 	if err != nil {
@@ -119,8 +129,7 @@ func (e *Engine) dueWeekly(ctx context.Context, claimed store.Record) error {
 			}
 		}
 		rec.Done = p.String()
-		e.metrics.reportSuccess.Set(float64(now.Unix()))
-		e.log.Info("weekly report sent", "period", p.String())
+		e.log.Info("weekly report due", "period", p.String())
 	}
 	if rec.Next, err = nextReport(w, now); err != nil {
 		return err

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -296,6 +297,44 @@ func TestReportCatchesUp(t *testing.T) {
 		run(time.Minute)
 		if got := weeks(); len(got) != 2 {
 			t.Errorf("sent again: %v", got)
+		}
+	})
+}
+
+// A report survives an hour in which nobody takes it, a slow sum, and the loss of
+// its plan.
+func TestReportSurvives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st, slack, email := mem.New(), &fake{}, &fake{}
+		time.Sleep(time.Until(time.Date(2000, 1, 12, 12, 0, 0, 0, time.UTC))) // a Wednesday
+		_, stop := weeklyEngine(t, alone{st}, slack, email)
+		t.Cleanup(stop)
+		time.Sleep(time.Second)
+		rec, err := st.Load(t.Context(), 0, weeklyKey)
+		if err != nil || rec[0].Version == 0 {
+			t.Fatal("no plan", err)
+		}
+		if err := st.Commit(t.Context(), store.Txn{Writes: []store.Write{{ID: weeklyKey, Expect: rec[0].Version}}}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Until(time.Date(2000, 1, 17, 7, 59, 0, 0, time.UTC)))
+		busy := func(notifiers.Message) notifiers.Result {
+			return notifiers.Result{Verdict: notifiers.Retry, Err: errors.New("451 greylisted")}
+		}
+		slack.fails(busy)
+		email.fails(busy)
+		time.Sleep(time.Hour)
+		slack.fails(nil)
+		email.fails(nil)
+		time.Sleep(time.Hour)
+		n := 0
+		for _, d := range append(slack.all(), email.all()...) {
+			if d.Kind == notifiers.Report {
+				n++
+			}
+		}
+		if n != 3 {
+			t.Errorf("%d reports arrived; want one for each of the three recipients", n)
 		}
 	})
 }

@@ -22,6 +22,7 @@ func (f *Facts) Add(e Event) {
 	f.State, f.Assessment, f.Missing = e.State, e.Assessment, e.Missing
 	for _, a := range e.Alerts {
 		f.Alerts++
+		f.Hit = count(f.Hit, e.Assessment, 1, 8)
 		f.Urgencies = count(f.Urgencies, a.Urgency, 1, len(config.Urgencies))
 		f.Names = count(f.Names, a.Name, 1, MaxNames)
 		if e.Recorded != "" {

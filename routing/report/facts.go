@@ -46,6 +46,9 @@ type Facts struct {
 	State      config.State       `json:"st,omitempty"`
 	Assessment catalog.Assessment `json:"as,omitempty"`
 	Missing    []config.Role      `json:"mr,omitempty"`
+	// Hit counts the episodes by the assessment that they met: ownership may be
+	// mended later on the same day.
+	Hit map[catalog.Assessment]int `json:"h,omitempty"`
 
 	Alerts      int                    `json:"a,omitempty"`  // episodes
 	Urgencies   map[config.Urgency]int `json:"u,omitempty"`  // of the episodes

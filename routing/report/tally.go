@@ -79,12 +79,18 @@ func gather(facts []Facts, period Period, cat *catalog.Catalog) week {
 		}
 		t.service, t.named, t.team = f.Service, f.Named, f.Team
 		t.state, t.assessment, t.missing = f.State, f.Assessment, f.Missing
-		if rank(f.Assessment) > rank(t.worst) {
-			t.worst = f.Assessment
+		hit := f.Hit
+		if len(hit) == 0 {
+			hit = map[catalog.Assessment]int{f.Assessment: f.Alerts}
+		}
+		for a, n := range hit {
+			if rank(a) > rank(t.worst) {
+				t.worst = a
+			}
+			w.assessed[cmp.Or(a, catalog.Unknown)] += n
 		}
 		t.add(f)
 		w.all.add(f)
-		w.assessed[cmp.Or(f.Assessment, catalog.Unknown)] += f.Alerts
 	}
 	return w
 }
