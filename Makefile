@@ -49,9 +49,9 @@ test: ## all tests, with the race detector, against real neighbours
 		-race -shuffle=on -timeout 9m $(TESTFLAGS) $(PKG)
 
 .PHONY: test-long
-test-long: ## the same, then many more cases of every property, then longer fuzzing
+test-long: ## the same with more incidents, then many more cases of every property, then longer fuzzing
 	.ci/setup test
-	$(BIN)/gotestsum --format pkgname -- -race -shuffle=on -timeout 60m -count=1 $(TESTFLAGS) $(PKG)
+	CALLCHAIN_CHAOS=1000 $(BIN)/gotestsum --format pkgname -- -race -shuffle=on -timeout 60m -count=1 $(TESTFLAGS) $(PKG)
 	.ci/properties $(RAPID_CHECKS) $(PKG)
 	.ci/fuzz 2m $(PKG)
 

@@ -50,6 +50,10 @@ type Config struct {
 	// CallbackURL takes the presses: callchain's /slack/interactions.
 	CallbackURL string
 
+	// Keep is how many messages are kept; 0: a thousand. One that is forgotten
+	// cannot be edited any more, as if it had been deleted.
+	Keep int
+
 	// RateLimit makes chat.postMessage answer 429 above one message a second
 	// and channel, after a burst of a few.
 	RateLimit bool
@@ -115,6 +119,7 @@ func New(cfg Config) *Slack {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	cfg.Keep = cmp.Or(cfg.Keep, maxMessages)
 	s := &Slack{
 		cfg:      cfg,
 		callback: cfg.CallbackURL,
@@ -196,8 +201,8 @@ func (s *Slack) post(m Message) *Message {
 		m.ChannelName = "#" + c.name
 	}
 	s.messages = append(s.messages, &m)
-	if len(s.messages) > maxMessages {
-		s.messages = slices.Delete(s.messages, 0, len(s.messages)-maxMessages)
+	if len(s.messages) > s.cfg.Keep {
+		s.messages = slices.Delete(s.messages, 0, len(s.messages)-s.cfg.Keep)
 	}
 	s.notify()
 	return &m
