@@ -413,3 +413,15 @@ func TestMemoryIsBounded(t *testing.T) {
 		t.Errorf("%d messages with %d edits", len(got), len(got[0].Edits))
 	}
 }
+
+func TestKeep(t *testing.T) {
+	s := New(Config{Channels: []string{"c"}, Keep: 3})
+	s.mu.Lock()
+	for _, text := range []string{"a", "b", "c", "d", "e"} {
+		s.post(Message{Ref: Ref{Channel: conversationID("C", "c")}, Text: text})
+	}
+	s.mu.Unlock()
+	if got := s.Messages(); len(got) != 3 || got[0].Text != "c" {
+		t.Errorf("kept %v", got)
+	}
+}
