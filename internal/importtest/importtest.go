@@ -67,6 +67,7 @@ var house = []folder{
 	{pattern: "deploy/..."},
 	{pattern: "internal/importtest"},
 	{pattern: "internal/testbench/..."},
+	{pattern: "internal/bench"}, // benchmarks alone
 }
 
 // libraries says which folders may import an outside library, in tests too.

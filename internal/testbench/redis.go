@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -69,6 +71,30 @@ func (r *Redis) Info(t testing.TB, section, field string) string {
 		}
 	}
 	return ""
+}
+
+var perSecond = regexp.MustCompile(`([0-9.]+) requests per second`)
+
+// Benchmark is how many times a second redis-benchmark, over some connections,
+// runs a script that writes a record of size bytes with its wake-up, as a commit
+// does: what the machine has to offer right now.
+func (r *Redis) Benchmark(t testing.TB, connections, size int) float64 {
+	t.Helper()
+	const text = "redis.call('HMGET', KEYS[1], ARGV[1]) redis.call('ZADD', KEYS[2], ARGV[3], ARGV[1]) redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) return 0"
+	out, err := exec.Command(program(t, "redis-benchmark"), "-q", "-p", portOf(t, r.Addr), "-c", strconv.Itoa(connections), "-n", strconv.Itoa(5000+connections*500), "-r", "100000",
+		"EVAL", text, "2", "bench:{0}:r", "bench:{0}:w", "i/__rand_int__", strings.Repeat("x", size), "1800000000000").CombinedOutput()
+	if err != nil {
+		t.Fatalf("redis-benchmark: %v\n%s", err, out)
+	}
+	found := perSecond.FindAllSubmatch(out, -1)
+	if len(found) == 0 {
+		t.Fatalf("redis-benchmark says no rate:\n%s", out)
+	}
+	rate, err := strconv.ParseFloat(string(found[len(found)-1][1]), 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rate
 }
 
 func (r *Redis) call(args ...string) (any, error) {

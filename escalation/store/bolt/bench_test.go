@@ -4,15 +4,14 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"callchain/escalation/store"
+	"callchain/internal/testbench"
 )
 
 const benchSize = 1200 // of an incident's record
@@ -39,7 +38,7 @@ func benchmarkCommit(b *testing.B, connections int, change bool) {
 	defer s.Close()
 	data := make([]byte, benchSize)
 	took := make([][]time.Duration, connections)
-	raw := rawSync(b, dir)
+	raw := testbench.RawSync(b, dir, benchSize)
 	b.ResetTimer()
 	var wg sync.WaitGroup
 	for c := range connections {
@@ -63,35 +62,13 @@ func benchmarkCommit(b *testing.B, connections int, change bool) {
 	}
 	wg.Wait()
 	b.StopTimer()
-	raw = (raw + rawSync(b, dir)) / 2
+	raw = (raw + testbench.RawSync(b, dir, benchSize)) / 2
 	all := slices.Concat(took...)
 	slices.Sort(all)
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "commits/s")
 	b.ReportMetric(float64(raw)*float64(b.N)/float64(b.Elapsed()), "commits/rawsync")
 	b.ReportMetric(float64(time.Second)/float64(raw), "rawsyncs/s")
 	b.ReportMetric(float64(all[len(all)*99/100])/1e6, "p99-ms")
-}
-
-// rawSync is the time that appending one record to a file and fdatasync take.
-func rawSync(b *testing.B, dir string) time.Duration {
-	b.Helper()
-	f, err := os.Create(filepath.Join(dir, "raw"))
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer f.Close()
-	data := make([]byte, benchSize)
-	const n = 300
-	start := time.Now()
-	for range n {
-		if _, err := f.Write(data); err != nil {
-			b.Fatal(err)
-		}
-		if err := syscall.Fdatasync(int(f.Fd())); err != nil {
-			b.Fatal(err)
-		}
-	}
-	return time.Since(start) / n
 }
 
 // BenchmarkClaimIdle is a poll of 100,000 records of which none is due.

@@ -1,15 +1,10 @@
 package redis
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
-	"net"
-	"os/exec"
-	"regexp"
 	"slices"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -38,7 +33,7 @@ func benchmarkCommit(b *testing.B, connections int, change bool) {
 	s := mustOpen(b, Options{Addrs: []string{r.Addr}})
 	data := make([]byte, benchSize)
 	took := make([][]time.Duration, connections)
-	raw := redisBenchmark(b, r, connections)
+	raw := r.Benchmark(b, connections, benchSize)
 	b.ResetTimer()
 	var wg sync.WaitGroup
 	for c := range connections {
@@ -62,7 +57,7 @@ func benchmarkCommit(b *testing.B, connections int, change bool) {
 	}
 	wg.Wait()
 	b.StopTimer()
-	raw = (raw + redisBenchmark(b, r, connections)) / 2
+	raw = (raw + r.Benchmark(b, connections, benchSize)) / 2
 	all := slices.Concat(took...)
 	slices.Sort(all)
 	rate := float64(b.N) / b.Elapsed().Seconds()
@@ -70,33 +65,6 @@ func benchmarkCommit(b *testing.B, connections int, change bool) {
 	b.ReportMetric(raw, "redis-benchmark/s")
 	b.ReportMetric(rate/raw, "commits/redis-benchmark")
 	b.ReportMetric(float64(all[len(all)*99/100])/1e6, "p99-ms")
-}
-
-var perSecond = regexp.MustCompile(`([0-9.]+) requests per second`)
-
-// redisBenchmark runs three writes of a record of the same size per request, as
-// the commit script makes them.
-func redisBenchmark(b *testing.B, r *testbench.Redis, connections int) float64 {
-	b.Helper()
-	_, port, err := net.SplitHostPort(r.Addr)
-	if err != nil {
-		b.Fatal(err)
-	}
-	const text = "redis.call('HMGET', KEYS[1], ARGV[1]) redis.call('ZADD', KEYS[2], ARGV[3], ARGV[1]) redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) return 0"
-	out, err := exec.Command("redis-benchmark", "-q", "-p", port, "-c", strconv.Itoa(connections), "-n", strconv.Itoa(5000+connections*500), "-r", "100000",
-		"EVAL", text, "2", "bench:{0}:r", "bench:{0}:w", "i/__rand_int__", string(bytes.Repeat([]byte("x"), benchSize)), "1800000000000").CombinedOutput()
-	if err != nil {
-		b.Fatalf("redis-benchmark: %v\n%s", err, out)
-	}
-	found := perSecond.FindAllSubmatch(out, -1)
-	if len(found) == 0 {
-		b.Fatalf("redis-benchmark says no rate:\n%s", out)
-	}
-	rate, err := strconv.ParseFloat(string(found[len(found)-1][1]), 64)
-	if err != nil {
-		b.Fatal(err)
-	}
-	return rate
 }
 
 // BenchmarkClaim claims 64 records at a time out of 100,000 due ones, spread
