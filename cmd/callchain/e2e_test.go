@@ -350,6 +350,7 @@ func TestKill9Redis(t *testing.T) {
 	page := in.slack.AwaitMessage(t, "U01ANA", "HighErrorRate")
 
 	// While the timer of the first step runs.
+	synced(t, r)
 	r.Kill9(t)
 	r.Restart(t)
 	in.slack.AwaitMessage(t, "U01BEN", "HighErrorRate")
@@ -358,6 +359,7 @@ func TestKill9Redis(t *testing.T) {
 	if a := in.slack.Press(t, "U01ANA", page, "Acknowledge"); a.Status != http.StatusOK {
 		t.Fatalf("the press was answered %+v", a)
 	}
+	synced(t, r)
 	r.Kill9(t)
 	r.Restart(t)
 	in.slack.AwaitMessage(t, "U01BEN", "ACKNOWLEDGED by ana")
