@@ -24,8 +24,68 @@ type turns struct {
 type talk struct {
 	said  escalation.Instant            // when the last message went there
 	hold  escalation.Instant            // until then the channel wants to hear nothing more
-	posts map[string]escalation.Instant // turns of new messages, by delivery
-	edits map[string]escalation.Instant // turns of edits
+	posts plan                          // turns of new messages
+	edits plan                          // turns of edits
+}
+
+// plan is reserved turns. In a storm thousands wait for one person: finding a
+// place for one more must not look at all of them.
+type plan struct {
+	of     map[string]escalation.Instant // by delivery
+	sorted []escalation.Instant          // the same
+}
+
+func (p *plan) put(id string, at escalation.Instant) {
+	p.drop(id)
+	if p.of == nil {
+		p.of = map[string]escalation.Instant{}
+	}
+	p.of[id] = at
+	i, _ := slices.BinarySearch(p.sorted, at)
+	p.sorted = slices.Insert(p.sorted, i, at)
+}
+
+func (p *plan) drop(id string) {
+	at, ok := p.of[id]
+	if !ok {
+		return
+	}
+	delete(p.of, id)
+	i, _ := slices.BinarySearch(p.sorted, at)
+	p.sorted = slices.Delete(p.sorted, i, i+1)
+}
+
+// prune forgets turns before an instant.
+func (p *plan) prune(before escalation.Instant) {
+	for id, at := range p.of {
+		if at < before {
+			p.drop(id)
+		}
+	}
+}
+
+// near tells whether a turn is less than turnEvery away from an instant.
+func (p *plan) near(at escalation.Instant) bool {
+	i, _ := slices.BinarySearch(p.sorted, at-turnEvery+1)
+	return i < len(p.sorted) && p.sorted[i] < at+turnEvery
+}
+
+// gap is the first instant from at on that is turnEvery away from all turns.
+func (p *plan) gap(at escalation.Instant) escalation.Instant {
+	i, _ := slices.BinarySearch(p.sorted, at-turnEvery+1)
+	row := p.sorted[i:]
+	for i, turn := range row {
+		if turn >= at+turnEvery {
+			return at
+		}
+		// No two turns are closer than turnEvery. If what is left has no room for
+		// one more, the gap is behind it: so it nearly always is in a storm.
+		if last := row[len(row)-1]; last-turn < escalation.Instant(len(row)-i)*turnEvery {
+			return last + turnEvery
+		}
+		at = turn + turnEvery
+	}
+	return at
 }
 
 const turnEvery = escalation.Instant(1000)
@@ -35,7 +95,7 @@ func newTurns() *turns { return &turns{talks: map[string]*talk{}} }
 func (t *turns) talk(key string) *talk {
 	c := t.talks[key]
 	if c == nil {
-		c = &talk{posts: map[string]escalation.Instant{}, edits: map[string]escalation.Instant{}}
+		c = &talk{}
 		t.talks[key] = c
 	}
 	return c
@@ -50,24 +110,27 @@ func (t *turns) next(d escalation.Delivery, now escalation.Instant) escalation.I
 	defer t.mu.Unlock()
 	t.prune(now)
 	c := t.talk(conversation(d))
-	own, taken := c.posts, values(c.posts)
-	if d.Ref != (escalation.Ref{}) {
-		own, taken = c.edits, append(taken, values(c.edits)...)
+	own, edit := &c.posts, d.Ref != (escalation.Ref{})
+	if edit {
+		own = &c.edits
 	}
-	if at, ok := own[d.ID]; ok && at >= now {
+	if at, ok := own.of[d.ID]; ok && at >= now {
 		return at
 	}
+	own.drop(d.ID)
 	at := max(now, c.hold)
 	if c.said != 0 {
 		at = max(at, c.said+turnEvery)
 	}
-	slices.Sort(taken)
-	for _, other := range taken {
-		if at < other+turnEvery && other < at+turnEvery {
-			at = other + turnEvery
+	at = c.posts.gap(at)
+	for edit { // also away from other edits
+		next := c.posts.gap(c.edits.gap(at))
+		if next == at {
+			break
 		}
+		at = next
 	}
-	own[d.ID] = at
+	own.put(d.ID, at)
 	return at
 }
 
@@ -76,8 +139,8 @@ func (t *turns) free(d escalation.Delivery) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if c := t.talks[conversation(d)]; c != nil {
-		delete(c.posts, d.ID)
-		delete(c.edits, d.ID)
+		c.posts.drop(d.ID)
+		c.edits.drop(d.ID)
 	}
 }
 
@@ -92,15 +155,13 @@ func (t *turns) wait(d escalation.Delivery, now escalation.Instant) time.Duratio
 		return time.Duration(c.hold-now) * time.Millisecond
 	}
 	if d.Channel == notifiers.Slack && d.Ref != (escalation.Ref{}) && d.Tries == 0 {
-		for _, at := range append(values(c.posts), c.said) {
-			if at > now-turnEvery && at < now+turnEvery {
-				// Put off once: an edit must come through at last.
-				return time.Second
-			}
+		if c.posts.near(now) || c.said > now-turnEvery && c.said < now+turnEvery {
+			// Put off once: an edit must come through at last.
+			return time.Second
 		}
 	}
-	delete(c.posts, d.ID)
-	delete(c.edits, d.ID)
+	c.posts.drop(d.ID)
+	c.edits.drop(d.ID)
 	c.said = now
 	return 0
 }
@@ -121,14 +182,9 @@ func (t *turns) prune(now escalation.Instant) {
 	}
 	t.pruned = now
 	for key, c := range t.talks {
-		for _, m := range []map[string]escalation.Instant{c.posts, c.edits} {
-			for id, at := range m {
-				if at+60_000 < now {
-					delete(m, id)
-				}
-			}
-		}
-		if len(c.posts)+len(c.edits) == 0 && c.hold <= now && c.said+turnEvery <= now {
+		c.posts.prune(now - 60_000)
+		c.edits.prune(now - 60_000)
+		if len(c.posts.of)+len(c.edits.of) == 0 && c.hold <= now && c.said+turnEvery <= now {
 			delete(t.talks, key)
 		}
 	}
@@ -140,12 +196,4 @@ func conversation(d escalation.Delivery) string {
 		return d.Channel + " person " + d.To
 	}
 	return d.Channel + " " + d.Address
-}
-
-func values(m map[string]escalation.Instant) []escalation.Instant {
-	out := make([]escalation.Instant, 0, len(m))
-	for _, at := range m {
-		out = append(out, at)
-	}
-	return out
 }
