@@ -236,17 +236,17 @@ func (e *Engine) Do(ctx context.Context, id string, ev escalation.Event) (escala
 		place := cur.Place()
 		esc.From, ev = &place, esc
 	}
-	return e.apply(ctx, id, ev, nil)
+	return e.apply(ctx, id, ev, nil, false)
 }
 
-// apply loads, steps and commits until no one else is faster. claimed is the
-// record as a claim returned it, nil otherwise: then the wake-up that the claim
-// moved has to be written again even if nothing else changed.
-func (e *Engine) apply(ctx context.Context, id string, ev escalation.Event, claimed *loaded) (escalation.Incident, escalation.Answer, error) {
-	rewrite := claimed != nil
+// apply loads, steps and commits until no one else is faster. known is what the
+// record is thought to be, nil if that is not known. rewrite is said of one that
+// was claimed: the wake-up that the claim moved has to be written again even if
+// nothing else changed.
+func (e *Engine) apply(ctx context.Context, id string, ev escalation.Event, known *loaded, rewrite bool) (escalation.Incident, escalation.Answer, error) {
 	for {
-		cur := claimed
-		if claimed = nil; cur == nil {
+		cur := known
+		if known = nil; cur == nil {
 			l, err := e.load(ctx, id)
 			if err != nil {
 				return escalation.Incident{}, escalation.Answer{}, err
@@ -420,7 +420,7 @@ func (e *Engine) takeBack(ctx context.Context) error {
 		return true
 	})
 	for _, id := range ids {
-		if _, _, err := e.apply(ctx, id, escalation.Abandoned{Before: e.began}, nil); err != nil && !errors.Is(err, ErrNotFound) {
+		if _, _, err := e.apply(ctx, id, escalation.Abandoned{Before: e.began}, nil, false); err != nil && !errors.Is(err, ErrNotFound) {
 			return err
 		}
 	}
@@ -481,7 +481,7 @@ func (e *Engine) dueIncident(ctx context.Context, rec store.Record) error {
 	if l.State == escalation.Triggered && l.Deadline != 0 && l.Deadline.Time().Before(now) {
 		e.metrics.timerLateness.Observe(now.Sub(l.Deadline.Time()).Seconds())
 	}
-	_, _, err = e.apply(ctx, l.ID, escalation.Tick{}, &l)
+	_, _, err = e.apply(ctx, l.ID, escalation.Tick{}, &l, true)
 	return err
 }
 

@@ -157,6 +157,9 @@ type txn struct {
 type attempt struct {
 	incident string
 	delivery escalation.Delivery
+	// alone: no other was taken with it, so nobody else is about to record an
+	// outcome in the same incident.
+	alone bool
 }
 
 // incident adds the write of an incident, if it changed or has to be written
@@ -193,7 +196,7 @@ func (t *txn) incident(e *Engine, from *loaded, inc escalation.Incident, now tim
 		t.wake = w.Wake
 	}
 	for _, d := range taken {
-		t.taken = append(t.taken, attempt{inc.ID, d})
+		t.taken = append(t.taken, attempt{inc.ID, d, len(taken) == 1})
 	}
 	return nil
 }

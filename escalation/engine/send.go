@@ -46,7 +46,7 @@ func (e *Engine) send(a attempt, received time.Time) {
 		defer func() { <-e.slots[d.Channel] }()
 	case <-ctx.Done():
 		stop()
-		e.record(a, notifiers.Result{Verdict: notifiers.Retry, After: time.Second, Err: errWait})
+		e.record(a, nil, notifiers.Result{Verdict: notifiers.Retry, After: time.Second, Err: errWait})
 		return
 	}
 
@@ -104,7 +104,11 @@ func (e *Engine) send(a attempt, received time.Time) {
 		}
 	}
 	stop()
-	e.record(a, res)
+	known := &cur
+	if !a.alone {
+		known = nil // the others change it as well: asking is cheaper than being wrong
+	}
+	e.record(a, known, res)
 }
 
 // renewing keeps the lease of an attempt alive while it is made. When that
@@ -126,7 +130,7 @@ func (e *Engine) renewing(ctx context.Context, a attempt) (stop func()) {
 			case <-ticker.C:
 			}
 			ev := escalation.Renew{Delivery: a.delivery.ID, Attempt: a.delivery.Attempt}
-			if _, _, err := e.apply(ctx, a.incident, ev, nil); err != nil && ctx.Err() == nil {
+			if _, _, err := e.apply(ctx, a.incident, ev, nil, false); err != nil && ctx.Err() == nil {
 				e.log.Warn("the lease of a slow attempt could not be renewed", "incident", a.incident, "notifier", a.delivery.Channel, "err", err)
 			}
 		}
@@ -145,7 +149,9 @@ const shadowRef = "shadow"
 
 // record commits the outcome of an attempt. When the store fails for longer than
 // the lease, the attempt is made again by whoever takes it up.
-func (e *Engine) record(a attempt, res notifiers.Result) {
+// known is the incident as it was when the attempt began, nil if it has probably
+// changed since.
+func (e *Engine) record(a attempt, known *loaded, res notifiers.Result) {
 	d := a.delivery
 	text := ""
 	if res.Err != nil {
@@ -170,7 +176,8 @@ func (e *Engine) record(a attempt, res notifiers.Result) {
 	// What is known is worth a minute of trying: without it the message is sent again.
 	for begin := time.Now(); ; {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-		_, _, err := e.apply(ctx, a.incident, ev, nil)
+		_, _, err := e.apply(ctx, a.incident, ev, known, false)
+		known = nil
 		cancel()
 		if err == nil || errors.Is(err, ErrNotFound) {
 			return
