@@ -344,9 +344,13 @@ func (e *Engine) Run(ctx context.Context) error {
 	idle := 500 * time.Millisecond // others may have committed something that is due earlier
 	if x, ok := e.store.(exclusive); ok && x.Exclusive() {
 		idle = time.Minute // what we commit ourselves wakes us
-		if err := e.takeBack(ctx); err != nil && ctx.Err() == nil {
-			e.log.Error("attempts of the process before could not be taken up; their leases run out instead", "err", err)
-		}
+		// Beside the loop: with many incidents it takes seconds, and timers do not wait.
+		e.work.Go(func() {
+			defer e.contain("take up attempts", "")
+			if err := e.takeBack(ctx); err != nil && ctx.Err() == nil {
+				e.log.Error("attempts of the process before could not be taken up; their leases run out instead", "err", err)
+			}
+		})
 	}
 	planned := time.Time{}
 	for ctx.Err() == nil {

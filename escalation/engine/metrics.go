@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -172,17 +173,18 @@ func (e *Engine) count(ctx context.Context) {
 	now := e.store.Now()
 	var overdue time.Duration
 	err := e.scan(ctx, "i/", func(rec store.Record) bool {
-		l, err := decodeIncident(rec)
-		if err != nil {
-			return true
+		if !rec.Wake.IsZero() {
+			overdue = max(overdue, now.Sub(rec.Wake))
 		}
-		if wake := l.Wake(); wake != 0 {
-			overdue = max(overdue, now.Sub(wake.Time()))
+		// No more of it than is counted: there may be many.
+		var inc struct {
+			State   escalation.State `json:"st"`
+			Urgency config.Urgency   `json:"u"`
 		}
-		if !l.Open() {
-			return true // may still fire again
+		if err := json.Unmarshal(rec.Data, &inc); err != nil || inc.State == escalation.Resolved {
+			return true // a resolved one may still fire again
 		}
-		counts[cell{string(l.State), string(l.Urgency)}]++
+		counts[cell{string(inc.State), string(inc.Urgency)}]++
 		return true
 	})
 	if err != nil {

@@ -22,10 +22,10 @@ type turns struct {
 
 // talk is one conversation.
 type talk struct {
-	said  escalation.Instant            // when the last message went there
-	hold  escalation.Instant            // until then the channel wants to hear nothing more
-	posts plan                          // turns of new messages
-	edits plan                          // turns of edits
+	said  escalation.Instant // when the last message went there
+	hold  escalation.Instant // until then the channel wants to hear nothing more
+	posts plan               // turns of new messages
+	edits plan               // turns of edits
 }
 
 // plan is reserved turns. In a storm thousands wait for one person: finding a
