@@ -18,12 +18,15 @@ func escape(s string) mrkdwn {
 	return mrkdwn(control.Replace(strings.ToValidUTF8(s, "\uFFFD")))
 }
 
-// id is what Slack's ids look like. The first letter tells nothing reliable.
-var id = regexp.MustCompile(`^[A-Z][A-Z0-9]{1,30}$`)
+// Slack's ids of members (U, in an Enterprise Grid W) and of user groups (S).
+var (
+	memberID = regexp.MustCompile(`^[UW][A-Z0-9]{1,30}$`)
+	groupID  = regexp.MustCompile(`^S[A-Z0-9]{1,30}$`)
+)
 
 // mention notifies the member; text that is no member id is shown as it is.
 func mention(member, name string) mrkdwn {
-	if !id.MatchString(member) {
+	if !memberID.MatchString(member) {
 		return escape(name)
 	}
 	return mrkdwn("<@" + member + ">")
@@ -31,7 +34,7 @@ func mention(member, name string) mrkdwn {
 
 // group notifies a user group; "" if it is no group id.
 func group(usergroup string) mrkdwn {
-	if !id.MatchString(usergroup) {
+	if !groupID.MatchString(usergroup) {
 		return ""
 	}
 	return mrkdwn("<!subteam^" + usergroup + ">")

@@ -86,7 +86,7 @@ func text(m notifiers.Message) mrkdwn {
 
 // member is the member id of the person a message is for, if it is known.
 func member(m notifiers.Message) string {
-	if id.MatchString(m.Address) && m.Address[0] != 'C' && m.Address[0] != 'D' && m.Address[0] != 'G' {
+	if memberID.MatchString(m.Address) {
 		return m.Address
 	}
 	return ""
