@@ -152,31 +152,31 @@ func (d *decoder) errorf(n *yaml.Node, key, format string, args ...any) {
 	d.problems.Errorf(d.pos(n), "%s", text)
 }
 
-// value decodes a node into v, which is addressable. A null leaves v alone:
-// a key without a value is a key that is absent.
-func (d *decoder) value(key string, n *yaml.Node, v reflect.Value) {
+// value decodes a node into v, which is addressable, and tells whether it was
+// looked at. A null leaves v alone: a key without a value is a key that is absent.
+func (d *decoder) value(key string, n *yaml.Node, v reflect.Value) bool {
 	if n.Kind == yaml.AliasNode {
 		d.aliasDepth++
 		defer func() { d.aliasDepth-- }()
 		n = n.Alias
 	}
 	if !d.afford(n) || isNull(n) || !d.plainTag(key, n) {
-		return
+		return false
 	}
 	switch p := v.Addr().Interface().(type) {
 	case slot:
 		d.value(key, n, reflect.ValueOf(p.fill(d.pos(n))).Elem())
-		return
+		return true
 	case nodeDecoder:
 		p.decodeNode(d, key, n)
-		return
+		return true
 	case *timeinterval.TimeRange:
 		*p = decodeTimeRange(d, key, n)
-		return
+		return true
 	}
 	if s, ok := scalars[v.Type()]; ok {
 		d.scalar(key, n, s, v)
-		return
+		return true
 	}
 	switch v.Kind() {
 	case reflect.Pointer:
@@ -191,6 +191,7 @@ func (d *decoder) value(key string, n *yaml.Node, v reflect.Value) {
 	default:
 		panic("config: no decoder for " + v.Type().String())
 	}
+	return true
 }
 
 // afford charges a node that is read through an alias and tells whether the
@@ -285,12 +286,14 @@ func (d *decoder) list(key string, n *yaml.Node, v reflect.Value) {
 	// Made even when empty: an empty list that is written differs from none.
 	out := reflect.MakeSlice(v.Type(), 0, len(n.Content))
 	for _, c := range n.Content {
-		if isNull(c) {
+		if isNull(c) || c.Kind == yaml.AliasNode && isNull(c.Alias) {
 			d.errorf(c, key, "empty entry; remove it or fill it in")
 			continue
 		}
 		e := reflect.New(v.Type().Elem()).Elem()
-		d.value(key, c, e)
+		if !d.value(key, c, e) {
+			continue // told already; an entry without a place would be told again, of nowhere
+		}
 		if e.Type() == reflect.TypeFor[MatcherSet]() && c.Kind == yaml.SequenceNode && len(c.Content) == 0 {
 			d.errorf(c, key, "an empty set matches every alert; add a matcher or remove it")
 		}
