@@ -9,11 +9,7 @@ import (
 
 // The reference names every key that the decoder reads.
 func TestReferenceNamesEveryKey(t *testing.T) {
-	data, err := os.ReadFile("../docs/configuration.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	doc := string(data)
+	doc := reference(t)
 	seen := map[reflect.Type]bool{}
 	var walk func(reflect.Type)
 	walk = func(typ reflect.Type) {
@@ -28,7 +24,7 @@ func TestReferenceNamesEveryKey(t *testing.T) {
 			f := typ.Field(i)
 			key := f.Tag.Get("yaml")
 			if key != "" && key != "-" && !strings.Contains(doc, key) {
-				t.Errorf("docs/configuration.md does not name %s of %s", key, typ.Name())
+				t.Errorf("docs/configuration.md and docs/catalog.md do not name %s of %s", key, typ.Name())
 			}
 			walk(f.Type)
 		}
@@ -39,16 +35,25 @@ func TestReferenceNamesEveryKey(t *testing.T) {
 	walk(reflect.TypeFor[Vacancy]())
 }
 
-// The reference's own example of a smallest file loads.
-func TestReferenceExamplesLoad(t *testing.T) {
-	data, err := os.ReadFile("../docs/configuration.md")
-	if err != nil {
-		t.Fatal(err)
+func reference(t *testing.T) string {
+	t.Helper()
+	var doc strings.Builder
+	for _, page := range []string{"../docs/configuration.md", "../docs/catalog.md"} {
+		data, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		doc.Write(data)
 	}
-	for i, part := range strings.Split(string(data), "```yaml\n")[1:] {
+	return doc.String()
+}
+
+// The examples of the reference load.
+func TestReferenceExamplesLoad(t *testing.T) {
+	for i, part := range strings.Split(reference(t), "```yaml\n")[1:] {
 		text, _, _ := strings.Cut(part, "```")
 		var ps Problems
-		if strings.HasPrefix(text, "services:") {
+		if strings.HasPrefix(text, "services:") || strings.HasPrefix(text, "people:") {
 			_, ps = ParseCatalog([]File{{"catalog.yml", []byte(text)}})
 		} else {
 			_, ps = parseConfig("callchain.yml", []byte(withBase(text)), Options{NoSecrets: true})
