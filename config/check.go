@@ -488,7 +488,7 @@ func (ck *checker) known(key string, name At[string], kind string, names []At[st
 
 // maybe is the question for a word that was nearly right.
 func maybe(got string, words []string) string {
-	if near := nearest(got, words); near != "" {
+	if near := Nearest(got, words); near != "" {
 		return "; did you mean " + near + "?"
 	}
 	return ""

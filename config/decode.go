@@ -271,7 +271,7 @@ func (d *decoder) unknown(key string, p pair, known []string) {
 	if key != "" {
 		where = " in " + key
 	}
-	if near := nearest(p.key, known); near != "" {
+	if near := Nearest(p.key, known); near != "" {
 		d.errorf(p.node, "", "unknown key %s%s; did you mean %s?", quote(p.key), where, near)
 		return
 	}
@@ -432,8 +432,8 @@ func quote(s string) string {
 	return strconv.Quote(s)
 }
 
-// nearest is the name that was probably meant, "" if none is close.
-func nearest(got string, names []string) string {
+// Nearest is the name that was probably meant, "" if none is close.
+func Nearest(got string, names []string) string {
 	if len(got) > 64 {
 		return ""
 	}

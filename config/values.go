@@ -83,7 +83,7 @@ func oneOf[T ~string](names ...T) scalar {
 		if slices.Contains(list, s) {
 			return T(s), nil
 		}
-		if near := nearest(s, list); near != "" {
+		if near := Nearest(s, list); near != "" {
 			return nil, errors.New("did you mean " + near + "?")
 		}
 		return nil, errShape

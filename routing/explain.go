@@ -156,6 +156,25 @@ func (e Explanation) Text() string {
 		line("Confidential", "yes: never shown to volunteers, guests or outgoing webhooks")
 	}
 
+	b.WriteString(e.ChainText())
+	if len(e.Risks) > 0 {
+		b.WriteString("\nRisks\n")
+		for _, k := range e.Risks {
+			fmt.Fprintf(&b, "  - %s: %s\n", k, riskWords[Risk(k)])
+		}
+	}
+	if len(e.Trace) > 0 {
+		b.WriteString("\nHow it was found\n")
+		for i, t := range e.Trace {
+			fmt.Fprintf(&b, "  %d. %s\n", i+1, visible(t))
+		}
+	}
+	return b.String()
+}
+
+// ChainText is the part of Text that tells whom, when, and who not.
+func (e Explanation) ChainText() string {
+	var b strings.Builder
 	if len(e.Steps) > 0 {
 		head := "Chain"
 		if !config.Urgency(e.Urgency).Pages() {
@@ -179,18 +198,6 @@ func (e Explanation) Text() string {
 		b.WriteString("\nSkipped\n")
 		for _, s := range e.Skipped {
 			fmt.Fprintf(&b, "  - %s: %s\n", visible(s.Notify), visible(s.Reason))
-		}
-	}
-	if len(e.Risks) > 0 {
-		b.WriteString("\nRisks\n")
-		for _, k := range e.Risks {
-			fmt.Fprintf(&b, "  - %s: %s\n", k, riskWords[Risk(k)])
-		}
-	}
-	if len(e.Trace) > 0 {
-		b.WriteString("\nHow it was found\n")
-		for i, t := range e.Trace {
-			fmt.Fprintf(&b, "  %d. %s\n", i+1, visible(t))
 		}
 	}
 	return b.String()

@@ -85,6 +85,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	risksCommand(app, commands)
 	reportCommand(app, commands)
 	storeCommands(app, commands)
+	whoisCommand(app, commands)
 	schemaCommand(app, commands)
 	versionCommand(app, commands)
 
