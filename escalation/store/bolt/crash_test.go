@@ -89,11 +89,7 @@ func crashWork(s *Store, worker int) error {
 func TestKill(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "callchain.db")
 	var acknowledged [crashWorkers]uint64
-	rounds := 8
-	if testing.Short() {
-		rounds = 2
-	}
-	for round := range rounds {
+	for round := range 8 {
 		child := exec.Command(os.Args[0])
 		child.Env = append(os.Environ(), childEnv+"="+path)
 		var stderr strings.Builder
