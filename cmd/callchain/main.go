@@ -79,6 +79,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	serveCommand(app, commands)
 	demoCommand(app, commands)
 	checkCommand(app, commands)
+	catalogCommands(app, commands)
 	routeCommands(app, commands)
 	incidentCommands(app, commands)
 	testPageCommand(app, commands)

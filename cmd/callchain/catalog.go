@@ -1,0 +1,9 @@
+package main
+
+import "github.com/alecthomas/kingpin/v2"
+
+func catalogCommands(app *kingpin.Application, commands map[string]command) {
+	all := app.Command("catalog", "Look at the catalog, and bring others' knowledge into it.")
+	importCommand(all, commands)
+	showCommand(all, commands)
+}
