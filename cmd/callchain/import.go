@@ -200,7 +200,11 @@ func printImport(std streams, r convert.Result, output string) error {
 			kinds[convert.Guessed], kinds[convert.Renamed], kinds[convert.LeftOut], kinds[convert.Skipped])
 	}
 	if !sum.OK {
-		return status{bad, count(len(r.Problems), "error") + "; the catalog that was printed lacks what they are about"}
+		about := "what they are"
+		if len(r.Problems) == 1 {
+			about = "what it is"
+		}
+		return status{bad, count(len(r.Problems), "error") + ": " + about + " about is not in the catalog that was printed"}
 	}
 	return nil
 }

@@ -1,7 +1,6 @@
 package convert
 
 import (
-	"bytes"
 	"cmp"
 	"regexp"
 	"slices"
@@ -137,6 +136,9 @@ func (s *backstage) read(d node) *entity {
 func (s *backstage) entry(e *entity, kind string) *entry {
 	if e.ours.ignored() {
 		s.note(e.pos(), Skipped, nil, "%s %s; it says %signore", e.ref.kind, e.name, prefix)
+		if kind == team {
+			s.elsewhere[cmp.Or(handle(e.ours["name"].value), e.ref.handle())] = true
+		}
 		return nil
 	}
 	name, original := e.ref.handle(), e.name
@@ -372,6 +374,10 @@ func (s *backstage) specOwner(svc *entry, e, sys *entity) {
 // owner is the handle of the team that a reference means, "" if it means none.
 func (s *backstage) owner(svc *entry, e *entity, text, what string, pos config.Pos) string {
 	r, ok := parseRef(text, "group", e.ref.namespace)
+	g := s.groups[r]
+	if ok && g == nil && !strings.Contains(text, ":") && s.users[ref{"user", r.namespace, r.name}] != nil {
+		r.kind = "user" // the name is a person's, whatever the reference means in Backstage
+	}
 	switch {
 	case strings.Contains(text, "@") || ok && r.kind == "user":
 		s.comment(svc, "contact, named in "+what, text)
@@ -381,13 +387,8 @@ func (s *backstage) owner(svc *entry, e *entity, text, what string, pos config.P
 		s.errorf(pos, "%s: %s: want a group like group:default/platform, got %s", svc, what, quoted(text))
 		return ""
 	}
-	if g := s.groups[r]; g != nil {
-		if own := g.ours["name"]; own.value != "" {
-			return handle(own.value)
-		}
-	} else if u := s.users[ref{"user", r.namespace, r.name}]; u != nil && !strings.Contains(text, ":") {
-		s.note(pos, LeftOut, svc, "%s names %s, who is a User and no Group; people never own, so the role stays open: name a team", what, text)
-		return ""
+	if g != nil && g.ours["name"].value != "" {
+		return handle(g.ours["name"].value)
 	}
 	s.original(r.handle(), text[strings.LastIndexAny(text, ":/")+1:])
 	return r.handle()
@@ -443,6 +444,8 @@ func base(path string) string {
 	return path[strings.LastIndexAny(path, `/\`)+1:]
 }
 
+var ofDatadog = regexp.MustCompile(`(?m)^[ \t"'-]*apiVersion["']?:\s*["']?v3["']?\s*$`)
+
 func holdsDatadog(f config.File) bool {
-	return strings.Contains(base(f.Name), ".datadog.y") || bytes.Contains(f.Data, []byte("apiVersion: v3")) && bytes.Contains(f.Data, []byte("metadata:"))
+	return strings.Contains(base(f.Name), ".datadog.y") || ofDatadog.Match(f.Data)
 }

@@ -87,7 +87,7 @@ func (from Format) Holds(f config.File) bool {
 
 // Convert makes one catalog of all the files. It ends on any input.
 func Convert(from Format, files []config.File, opts Options) Result {
-	b := &builder{from: from, opts: opts, entries: map[string][]*entry{}, named: map[string]map[string]*entry{}, skipped: map[string]*skipped{}, spellings: map[string][]string{}, unexplained: map[string]*unexplained{}, columnsSeen: map[string]bool{}}
+	b := &builder{from: from, opts: opts, entries: map[string][]*entry{}, named: map[string]map[string]*entry{}, skipped: map[string]*skipped{}, spellings: map[string][]string{}, unexplained: map[string]*unexplained{}, elsewhere: map[string]bool{}, columnsSeen: map[string]bool{}}
 	files = slices.DeleteFunc(slices.Clone(files), func(f config.File) bool {
 		if len(f.Data) > MaxFile {
 			b.problems.Errorf(config.Pos{File: f.Name}, "the file has %d bytes, more than the %d that are read; split it", len(f.Data), MaxFile)
@@ -153,6 +153,7 @@ type builder struct {
 	sources     []*source
 	columnsSeen map[string]bool         // of Options.Columns
 	unexplained map[string]*unexplained // by lifecycle
+	elsewhere   map[string]bool         // teams that another file of the catalog describes
 	// spellings are the other ways to write the names of teams that only services name.
 	spellings map[string][]string
 	skipped   map[string]*skipped
@@ -414,7 +415,7 @@ func (b *builder) wants(kind string) bool {
 func (b *builder) stubs() {
 	add := func(f fact, kind config.TeamKind, of *entry) {
 		t := b.named[team][f.value]
-		if t != nil {
+		if t != nil || b.elsewhere[f.value] {
 			return
 		}
 		t = b.add(team, f.value, f.value, f.pos)
