@@ -50,6 +50,9 @@ func (b *builder) annotated(kind string, from node) ours {
 		if key != "alerts" && key != "volunteers" && key != "aliases" && key != "webhooks" && key != "contact" {
 			value = printable(value)
 		}
+		if key == "ignore" && !slices.Contains([]string{"", "true", "false"}, strings.ToLower(value)) {
+			b.errorf(p.value.pos(), "%signore: want true or false, got %s", prefix, quoted(value))
+		}
 		if strings.TrimSpace(value) != "" {
 			out[key] = fact{value: value, pos: p.value.pos()}
 		}
@@ -94,11 +97,18 @@ func (b *builder) serviceFacts(e *entry, o ours) {
 			continue
 		}
 		f := fact{value: line, pos: o["alerts"].pos}
-		if why := refusal(service, "alerts", line); why != "" || printable(line) != line {
+		why := refusal(service, "alerts", line)
+		if why == "" && printable(line) != line {
+			why = "a matcher with two blanks in a row or signs that cannot be seen"
+		}
+		if why != "" {
 			b.errorf(f.pos, "%s: %s; write one set of matchers a line in the annotation %salerts", e, why, prefix)
 			continue
 		}
 		e.alerts = append(e.alerts, f)
+	}
+	if f := cmp.Or(o["legacy.since"], o["legacy.reason"]); f.value != "" && e.state != config.Unowned {
+		b.note(f.pos, LeftOut, e, "%slegacy, which is about unowned services; it is %s", prefix, e.state)
 	}
 	if e.state == config.Unowned {
 		b.must(e, "legacy.since", o["legacy.since"])

@@ -141,13 +141,8 @@ func (s *backstage) entry(e *entity, kind string) *entry {
 		}
 		return nil
 	}
-	name, original := e.ref.handle(), e.name
-	if own := e.ours["name"]; own.value != "" {
-		name, original = handle(own.value), own.value
-	} else if e.ref.namespace != "default" {
-		original = e.name // the name alone is what alerts say
-	}
-	return s.add(kind, name, original, e.get("metadata", "name").pos())
+	// The name as it was written, without a namespace, is what alerts say.
+	return s.add(kind, cmp.Or(handle(e.ours["name"].value), e.ref.handle()), e.name, e.get("metadata", "name").pos())
 }
 
 func (s *backstage) user(e *entity) {
@@ -387,8 +382,8 @@ func (s *backstage) owner(svc *entry, e *entity, text, what string, pos config.P
 		s.errorf(pos, "%s: %s: want a group like group:default/platform, got %s", svc, what, quoted(text))
 		return ""
 	}
-	if g != nil && g.ours["name"].value != "" {
-		return handle(g.ours["name"].value)
+	if g != nil {
+		return cmp.Or(handle(g.ours["name"].value), r.handle())
 	}
 	s.original(r.handle(), text[strings.LastIndexAny(text, ":/")+1:])
 	return r.handle()

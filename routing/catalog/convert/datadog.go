@@ -143,11 +143,7 @@ func (b *builder) datadogService(d *definition) {
 	if !ok {
 		return
 	}
-	name, original := handle(d.name), d.name
-	if own := d.ours["name"]; own.value != "" {
-		name, original = handle(own.value), own.value
-	}
-	e := b.add(service, name, original, d.get("metadata", "name").pos())
+	e := b.add(service, cmp.Or(handle(d.ours["name"].value), handle(d.name)), d.name, d.get("metadata", "name").pos())
 	if e == nil {
 		return
 	}
