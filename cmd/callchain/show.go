@@ -397,7 +397,7 @@ func (v *shown) printOverview(w io.Writer) {
 		fmt.Fprintln(tw, "\nTEAM\tKIND\tMEMBERS\tLEAD\tMANAGER\tDIRECTOR\tON CALL\tOWNS\tWHERE")
 		for _, t := range v.Teams {
 			fmt.Fprintf(tw, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%d\t%s\n", clean(t.Name), t.Kind, len(t.Members), dash(t.Lead), dash(t.Manager),
-				dash(t.Director), cmp.Or(clean(t.OnCall), "whole team"), len(t.Owns), t.place)
+				dash(t.Director), onCall(t, "whole team"), len(t.Owns), t.place)
 		}
 		_ = tw.Flush() // likewise
 	}
@@ -427,7 +427,7 @@ func (v *shown) printEntries(w io.Writer) {
 	for _, t := range v.Teams {
 		blocks = append(blocks, fields("team "+t.Name, t.place, [][2]string{
 			{"also", strings.Join(t.Aliases, ", ")}, {"kind", kindText(t)}, {"members", cmp.Or(strings.Join(t.Members, ", "), "nobody")},
-			{"lead", t.Lead}, {"manager", t.Manager}, {"director", t.Director}, {"on call", cmp.Or(t.OnCall, "the whole team")},
+			{"lead", t.Lead}, {"manager", t.Manager}, {"director", t.Director}, {"on call", onCall(t, "the whole team")},
 			{"slack", strings.TrimSpace(t.SlackChannel + " " + t.SlackUsergroup)}, {"email", t.Email},
 			{"webhooks", strings.Join(t.Webhooks, ", ")}, {"owns", cmp.Or(strings.Join(t.Owns, ", "), "nothing")},
 		}))
@@ -439,6 +439,14 @@ func (v *shown) printEntries(w io.Writer) {
 		}))
 	}
 	fmt.Fprint(w, strings.Join(blocks, "\n"))
+}
+
+// onCall is the team's schedule, or who is on call without one. Volunteers never are.
+func onCall(t shownTeam, whole string) string {
+	if !t.MayOwn {
+		return "-"
+	}
+	return cmp.Or(clean(t.OnCall), whole)
 }
 
 func kindText(t shownTeam) string {
