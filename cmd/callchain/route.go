@@ -66,6 +66,8 @@ func routeCommands(app *kingpin.Application, commands map[string]command) {
 		return nil
 	}
 
+	suggestCommand(all, commands)
+
 	back := all.Command("backtest", "Count where recorded alerts would go.")
 	bfile, bexpand, boutput := configFlag(back), expandFlag(back), outputFlag(back, "text", "json")
 	expect := back.Flag("expect", "End with 1 unless each alert has the subject, and each count is the one, that stands in this file: what --record wrote, or --output=json printed, or a part of it.").PlaceHolder("FILE").String()
@@ -216,8 +218,16 @@ func instant(text string) (time.Time, error) {
 	return t, nil
 }
 
-// routerOf loads for a command that sends nothing. Warnings are check-config's business.
 func routerOf(file string, expand bool, stderr io.Writer) (*routing.Router, error) {
+	l, err := loadToAsk(file, expand, stderr)
+	if err != nil {
+		return nil, err
+	}
+	return l.router, nil
+}
+
+// loadToAsk loads for a command that sends nothing. Warnings are check-config's business.
+func loadToAsk(file string, expand bool, stderr io.Writer) (*loaded, error) {
 	l := load(file, config.Options{ExpandEnv: expand, NoSecrets: true})
 	if errs := l.problems().Errors(); len(errs) > 0 {
 		for _, p := range errs {
@@ -225,7 +235,7 @@ func routerOf(file string, expand bool, stderr io.Writer) (*routing.Router, erro
 		}
 		return nil, errors.New("the configuration is refused, see above")
 	}
-	return l.router, nil
+	return l, nil
 }
 
 func alertsOf(args []string, stdin io.Reader) ([]routing.Alert, error) {

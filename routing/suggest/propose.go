@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -39,19 +40,21 @@ type Proposal struct {
 	Rule         string            `json:"rule"`   // one line of YAML for routing.rules
 
 	matchers labels.Matchers
+	file     string
 }
 
 // Seen is an alert and the service that it reached; "" when it reached none.
 type Seen struct {
 	Labels  map[string]string
 	Service string
+	File    string // of its alerting rule; "" when only the alert is known
 }
 
 // SeenBy is what a backtest saw.
 func SeenBy(answers []routing.Answer) []Seen {
 	out := make([]Seen, len(answers))
 	for i, a := range answers {
-		out[i] = Seen{a.Labels, a.Service}
+		out[i] = Seen{Labels: a.Labels, Service: a.Service}
 	}
 	return out
 }
@@ -154,6 +157,7 @@ type clue struct {
 	label     string
 	pattern   string // of a regular expression that matches the value
 	value     string
+	file      string // whose name told it
 }
 
 // clues are what an alert's labels say, the most telling first.
@@ -184,6 +188,26 @@ func (n names) clues(of map[string]string) []clue {
 	}
 	return found
 }
+
+// ofFile is what the name of an alert's rule file says, like team-web_checkout.yml.
+func (n names) ofFile(a Seen) []clue {
+	name := a.Labels["alertname"]
+	if a.File == "" || !usable(name) {
+		return nil
+	}
+	base := strings.TrimSuffix(path.Base(a.File), path.Ext(a.File))
+	for i, part := range append([]string{base}, notWord.Split(strings.ToLower(base), -1)...) {
+		if i > 0 && len(part) < shortest {
+			continue
+		}
+		if found := n.exact[plain(part)]; len(found) > 0 {
+			return []clue{{service: found[0], others: found[1:], certainty: Similar, label: "alertname", pattern: regexp.QuoteMeta(name), value: name, file: path.Base(a.File)}}
+		}
+	}
+	return nil
+}
+
+var notWord = regexp.MustCompile(`[^a-z0-9]+`)
 
 // tellingOf are an alert's labels that may name what runs.
 func tellingOf(of map[string]string) []string {
@@ -224,8 +248,8 @@ const maxPatterns = 40
 func Propose(cat *catalog.Catalog, all []Seen) []Proposal {
 	n := namesOf(cat)
 	type key struct {
-		service, label string
-		certainty      Certainty
+		service, label, file string
+		certainty            Certainty
 	}
 	grouped := map[key]*group{}
 	rest := map[string]*group{}
@@ -233,18 +257,19 @@ func Propose(cat *catalog.Catalog, all []Seen) []Proposal {
 		if a.Service != "" {
 			continue
 		}
-		found := n.clues(a.Labels)
+		found := append(n.clues(a.Labels), n.ofFile(a)...)
 		if len(found) == 0 {
 			if name := a.Labels["alertname"]; usable(name) {
-				if rest[name] == nil {
-					rest[name] = &group{}
+				of := cmp.Or(a.File, name)
+				if rest[of] == nil {
+					rest[of] = &group{file: a.File}
 				}
-				rest[name].add(a.Labels, clue{certainty: Asks, label: "alertname", pattern: regexp.QuoteMeta(name), value: name})
+				rest[of].add(a.Labels, clue{certainty: Asks, label: "alertname", pattern: regexp.QuoteMeta(name), value: name})
 			}
 			continue
 		}
 		c := found[0]
-		k := key{c.service, c.label, c.certainty}
+		k := key{c.service, c.label, c.file, c.certainty}
 		if grouped[k] == nil {
 			grouped[k] = &group{}
 		}
@@ -282,6 +307,7 @@ type group struct {
 	names    []string
 	others   []string
 	shared   map[string]string
+	file     string // whose alerting rules these are
 	team     string
 	several  bool // not all name the same team
 }
@@ -303,6 +329,7 @@ func (g *group) add(of map[string]string, c clue) {
 
 func (g *group) merge(o *group) {
 	g.alerts += o.alerts
+	g.several = g.several || o.several
 	maps.DeleteFunc(g.shared, func(name, value string) bool { return o.shared[name] != value })
 	for _, n := range o.names {
 		g.names = insert(g.names, n)
@@ -329,12 +356,22 @@ var vague = regexp.MustCompile(`^(High|Low|Too|Many|Node|Service|Job|Jobs|Probe|
 
 var firstWord = regexp.MustCompile(`^([A-Z]+[a-z]+|[A-Z]{2,}[a-z]*)`)
 
-// families puts alerts together whose names begin with the same word, and who
-// carry the same team: they nearly always come from one rule file.
+// families puts alerts together that are likely of one service: those of one
+// rule file, or, where the file is not known, those whose names begin with the same
+// word and who carry the same team.
 func families(rest map[string]*group) []*group {
 	byWord := map[[2]string][]string{}
 	var out []*group
 	for _, name := range slices.Sorted(maps.Keys(rest)) {
+		if g := rest[name]; g.file != "" {
+			word := firstWord.FindString(g.names[0])
+			if len(g.names) > 1 && len(word) > shortest && !vague.MatchString(word) &&
+				!slices.ContainsFunc(g.names, func(name string) bool { return firstWord.FindString(name) != word }) {
+				g.patterns = []string{regexp.QuoteMeta(beginningOf(word, g.names)) + ".*"}
+			}
+			out = append(out, g)
+			continue
+		}
 		word := firstWord.FindString(name)
 		if len(word) <= shortest || vague.MatchString(word) {
 			out = append(out, rest[name])
@@ -377,7 +414,7 @@ func beginningOf(word string, all []string) string {
 func (g *group) proposal() Proposal {
 	p := Proposal{
 		Alerts: g.alerts, Service: g.clue.service, Certainty: g.clue.certainty,
-		Alternatives: []string{}, AlertNames: append([]string{}, g.names...), Labels: g.shared, Match: []string{},
+		Alternatives: []string{}, AlertNames: append([]string{}, g.names...), Labels: g.shared, Match: []string{}, file: g.file,
 	}
 	for _, o := range g.others {
 		if o != p.Service {
@@ -400,9 +437,16 @@ func (g *group) proposal() Proposal {
 		if g.clue.label == "alertname" {
 			what = "alert's name"
 		}
+		if g.clue.file != "" {
+			p.Reason = fmt.Sprintf("The rule file %s is called like service %s: is it that service?", g.clue.file, p.Service)
+			break
+		}
 		p.Reason = fmt.Sprintf("The %s begins with the name of service %s: is it that service?", what, p.Service)
 	default:
 		p.Reason = "No label names a service of the catalog: which service is this?"
+		if g.file != "" {
+			p.Reason = "Nothing in " + g.file + " names a service of the catalog: which service is this?"
+		}
 		if g.several {
 			p.Reason += " Several teams get it, so it is hardly about one: a label service on its series or in its alerting rule would say more than a rule here."
 		}
@@ -440,22 +484,22 @@ func moves(p Proposal, all []Seen) int {
 	return n
 }
 
-var (
-	bare    = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9._-]*$`)
-	notName = regexp.MustCompile(`[^a-z0-9]+`)
-)
+var bare = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9._-]*$`)
 
 // ruleText is the line for routing.rules. Its name says where it comes from and
 // is not that of another proposal.
 func ruleText(p Proposal, taken map[string]int) string {
 	name := p.Service
+	if name == "" && p.file != "" {
+		name = strings.TrimSuffix(path.Base(p.file), path.Ext(p.file))
+	}
 	if name == "" && len(p.AlertNames) > 0 {
 		name = p.AlertNames[0]
 		if len(p.AlertNames) > 1 {
 			name = cmp.Or(firstWord.FindString(name), name)
 		}
 	}
-	name = "proposed-" + strings.Trim(notName.ReplaceAllString(strings.ToLower(name), "-"), "-")
+	name = "proposed-" + strings.Trim(notWord.ReplaceAllString(strings.ToLower(name), "-"), "-")
 	if taken[name]++; taken[name] > 1 {
 		name = fmt.Sprintf("%s-%d", name, taken[name])
 	}
