@@ -38,6 +38,9 @@ func suggestCommand(all *kingpin.CmdClause, commands map[string]command) {
 		if passed > 0 {
 			fmt.Fprintf(std.err, "callchain: %s passed over: no groups of rules\n", count(passed, "file"))
 		}
+		if len(rules) == 0 {
+			fmt.Fprintln(std.err, "callchain: there are no alerting rules in what was given")
+		}
 		j := suggest.Judge(l.cfg, l.router, rules)
 		if *output == "json" {
 			if err := printJSON(std.out, j); err != nil {

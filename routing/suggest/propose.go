@@ -279,7 +279,7 @@ func Propose(cat *catalog.Catalog, all []Seen) []Proposal {
 			g.others = append(append(g.others, other.service), other.others...)
 		}
 	}
-	var out []Proposal
+	out := []Proposal{}
 	for _, g := range grouped {
 		out = append(out, g.proposal())
 	}
