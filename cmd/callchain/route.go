@@ -134,7 +134,7 @@ func printProposals(w io.Writer, what string, proposals []suggest.Proposal) {
 	if len(proposals) == 0 {
 		return
 	}
-	fmt.Fprintf(w, "\nReach no service, most first; paste under routing.rules what is true:\n")
+	fmt.Fprintf(w, "\nRules that would help, most first; paste under routing.rules what is true:\n")
 	for i, p := range proposals {
 		if i == maxProposals {
 			fmt.Fprintf(w, "\n  # and %s; --output=json has all\n", count(len(proposals)-maxProposals, "more proposal"))
