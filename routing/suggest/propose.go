@@ -290,9 +290,10 @@ func Propose(cat *catalog.Catalog, all []Seen) []Proposal {
 		return cmp.Or(b.Alerts-a.Alerts, strings.Compare(a.Service, b.Service), slices.Compare(a.Match, b.Match))
 	})
 	taken := map[string]int{}
+	others := owned{all, map[string]map[ownedBy]int{}}
 	for i := range out {
 		p := &out[i]
-		p.Moves = moves(*p, all)
+		p.Moves = others.moves(*p)
 		p.Rule = ruleText(*p, taken)
 	}
 	return out
@@ -473,12 +474,36 @@ func (p *Proposal) takes(of map[string]string) bool {
 	return !slices.ContainsFunc(p.matchers, func(m *labels.Matcher) bool { return !m.Matches(of[m.Name]) })
 }
 
+// owned counts the alerts that reach a service, by what a proposed rule looks
+// at: so a rule is not held against every single alert.
+type owned struct {
+	all     []Seen
+	byLabel map[string]map[ownedBy]int
+}
+
+type ownedBy struct{ value, team, service string }
+
+func (o *owned) of(label string) map[ownedBy]int {
+	if counts, ok := o.byLabel[label]; ok {
+		return counts
+	}
+	counts := map[ownedBy]int{}
+	for _, a := range o.all {
+		if a.Service != "" {
+			counts[ownedBy{a.Labels[label], a.Labels["team"], a.Service}]++
+		}
+	}
+	o.byLabel[label] = counts
+	return counts
+}
+
 // moves counts the alerts that a rule would take from another service.
-func moves(p Proposal, all []Seen) int {
+func (o *owned) moves(p Proposal) int {
 	n := 0
-	for _, a := range all {
-		if a.Service != "" && a.Service != p.Service && p.takes(a.Labels) {
-			n++
+	label := p.matchers[0].Name
+	for by, count := range o.of(label) {
+		if by.service != p.Service && p.takes(map[string]string{"team": by.team, label: by.value}) {
+			n += count
 		}
 	}
 	return n

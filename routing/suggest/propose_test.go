@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -64,6 +65,8 @@ func TestPropose(t *testing.T) {
 			`1 named: - {name: proposed-odd-name, match: ['app="odd"'], service: 'odd: name'}`,
 		}},
 		{"what cannot be written down is left out", []string{"alertname=A\x1b[31m app=thumbor\u202e"}, nil},
+		{"values are no expressions", []string{"alertname=A app=thumbor.x", "alertname=A app=thumbor.y"}, []string{
+			`2 named: - {name: proposed-thumbor, match: ['app=~"thumbor\\.x|thumbor\\.y"'], service: thumbor}`}},
 		{"no name twice", []string{"alertname=A app=kassa", "alertname=B namespace=checkout"}, []string{
 			`1 named: - {name: proposed-checkout, match: ['app="kassa"'], service: checkout}`,
 			`1 named: - {name: proposed-checkout-2, match: ['namespace="checkout"'], service: checkout}`,
@@ -76,14 +79,23 @@ func TestPropose(t *testing.T) {
 				seen = append(seen, Seen{Labels: pairs(of), Service: service})
 			}
 			var got []string
+			var rules strings.Builder
 			for _, p := range Propose(router.Catalog(), seen) {
 				got = append(got, strings.Join([]string{strconv.Itoa(p.Alerts), string(p.Certainty) + ":", p.Rule}, " "))
+				rules.WriteString("    " + p.Rule + "\n")
 				if p.Alternatives == nil || p.AlertNames == nil || p.Labels == nil || p.Match == nil || p.Reason == "" {
 					t.Errorf("a field is null or empty: %+v", p)
 				}
 			}
 			if diff := cmp.Diff(c.want, got); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
+			}
+			// Pasted, the rules are good; what they find is a service or the question.
+			_, pasted := world(t, strings.Replace(testConfig, "  rules:\n", "  rules:\n"+rules.String(), 1), testCatalog)
+			for _, a := range seen {
+				if res := pasted.Route(routing.Alert{Labels: a.Labels}, time.Time{}); len(got) > 0 && res.Service == "" && res.Named != Placeholder {
+					t.Errorf("%v still reaches nothing: %s", a.Labels, res.Reason)
+				}
 			}
 		})
 	}
