@@ -246,7 +246,9 @@ func TestBacktestRecord(t *testing.T) {
 	b := NewBacktest(testRouter(t))
 	w := shopWebhook()
 	b.Add(w, time.Time{})
-	b.Add(Webhook{RouteLabels: map[string]string{"service": "parsoid"}, Alerts: []WebhookAlert{{Labels: pairs("alertname=<R>"), Fingerprint: 5}}}, time.Time{})
+	b.Add(Webhook{RouteLabels: map[string]string{"service": "parsoid"}, Alerts: []WebhookAlert{
+		{Labels: pairs("alertname=<R>"), Fingerprint: 5}, {Labels: pairs("alertname=Mystery"), Fingerprint: 6},
+	}}, time.Time{})
 	got, err := b.Record()
 	if err != nil {
 		t.Fatal(err)
@@ -255,6 +257,7 @@ func TestBacktestRecord(t *testing.T) {
 {"subject":"service:parsoid","labels":{"alertname":"<R>"},"route_labels":{"service":"parsoid"}},
 {"subject":"team:content","labels":{"alertname":"A","team":"content"}},
 {"subject":"service:parsoid","labels":{"alertname":"B","service":"parsoid","severity":"page"}},
+{"subject":"service:parsoid","labels":{"alertname":"Mystery"},"route_labels":{"service":"parsoid"}},
 {"subject":"unmapped","labels":{"alertname":"Mystery"}}
 ]}
 `

@@ -140,9 +140,6 @@ func (s labelset) fits(m *labels.Matcher) (answer, string) {
 		}
 		return no, ""
 	}
-	if pattern := s.some[m.Name]; pattern != "" && m.Type == labels.MatchRegexp && m.Value == pattern {
-		return yes, ""
-	}
 	return maybe, m.Name
 }
 

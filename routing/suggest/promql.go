@@ -453,7 +453,7 @@ func narrow(sets []labelset, name, op, given string) []labelset {
 }
 
 func (p *parser) aggregation(op string) (value, error) {
-	by, without, names, err := p.grouping()
+	without, names, grouped, err := p.grouping()
 	if err != nil {
 		return value{}, err
 	}
@@ -461,8 +461,8 @@ func (p *parser) aggregation(op string) (value, error) {
 	if err != nil {
 		return value{}, err
 	}
-	if !by && !without {
-		if by, without, names, err = p.grouping(); err != nil {
+	if !grouped {
+		if without, names, _, err = p.grouping(); err != nil {
 			return value{}, err
 		}
 	}
@@ -485,12 +485,13 @@ func (p *parser) aggregation(op string) (value, error) {
 	return out, nil
 }
 
-func (p *parser) grouping() (by, without bool, names []string, err error) {
-	by, without = p.is("by"), p.is("without")
-	if p.take("by", "without") {
+// grouping reads by (names) or without (names), if it is there.
+func (p *parser) grouping() (without bool, names []string, found bool, err error) {
+	without = p.is("without")
+	if found = p.take("by", "without"); found {
 		names, err = p.names()
 	}
-	return by, without, names, err
+	return without, names, found, err
 }
 
 func (p *parser) arguments() (args []value, err error) {

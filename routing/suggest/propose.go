@@ -317,7 +317,7 @@ func (g *group) add(of map[string]string, c clue) {
 	if g.alerts++; g.alerts == 1 {
 		g.clue, g.shared = c, maps.Clone(of)
 	}
-	maps.DeleteFunc(g.shared, func(name, value string) bool { return of[name] != value })
+	maps.DeleteFunc(g.shared, func(name, value string) bool { return value == "" || of[name] != value })
 	if g.alerts == 1 {
 		g.team = of["team"]
 	} else if g.team != of["team"] {

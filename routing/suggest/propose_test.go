@@ -52,6 +52,12 @@ func TestPropose(t *testing.T) {
 		{"a name before a beginning", []string{"alertname=ThumborDown job=kassa"}, []string{`1 named: - {name: proposed-checkout, match: ['job="kassa"'], service: checkout}`}},
 		{"the exporter's labels do not count", []string{"alertname=A job=kube-state-metrics namespace=thumbor service=checkout exported_namespace=web-shop"}, []string{
 			`1 named: - {name: proposed-web-shop, match: ['exported_namespace="web-shop"'], service: web-shop}`}},
+		{"words of the infrastructure do not count", []string{"alertname=A job=node", "alertname=A cluster=south site=south"}, []string{
+			`2 unknown: - {name: proposed-a, match: ['alertname="A"'], service: WHICH-SERVICE}`}},
+		{"but the site elsewhere does", []string{"alertname=A cluster=south site=north"}, []string{
+			`1 named: - {name: proposed-south, match: ['cluster="south"'], service: south}`}},
+		{"as much of a family's name as all have", []string{"alertname=HiveHeapFull team=shop", "alertname=HiveHeapSlow team=shop", "alertname=HiveHeap team=shop"}, []string{
+			`3 unknown: - {name: proposed-hive, match: ['alertname=~"HiveHeap.*"', 'team="shop"'], service: WHICH-SERVICE}`}},
 		{"a family of one team", []string{"alertname=HiveDown team=shop", "alertname=HiveHeapFull team=shop", "alertname=HiveHeapSlow team=sre"}, []string{
 			`2 unknown: - {name: proposed-hive, match: ['alertname=~"Hive.*"', 'team="shop"'], service: WHICH-SERVICE}`,
 			`1 unknown: - {name: proposed-hiveheapslow, match: ['alertname="HiveHeapSlow"', 'team="sre"'], service: WHICH-SERVICE}`,
@@ -108,6 +114,7 @@ func TestProposeSaysDoubts(t *testing.T) {
 	ps := Propose(router.Catalog(), []Seen{
 		{Labels: pairs("alertname=A app=thumbor namespace=kassa site=x")},
 		{Labels: pairs("alertname=B app=thumbor site=x"), Service: "web-shop"},
+		{Labels: pairs("alertname=B app=thumbor"), Service: "thumbor"},
 		{Labels: pairs("alertname=C team=sre")},
 		{Labels: pairs("alertname=C team=shop")},
 		{Labels: pairs("alertname=C"), Service: "checkout"},

@@ -21,6 +21,9 @@ services:
   - {name: web-shop, state: third_party, owners: shop, alerts: [['alertname=~"Shop.*"'], ['job="shop"', 'env="live"']]}
   - {name: thumbor, state: third_party, owners: sre}
   - {name: data-hub, state: third_party, owners: sre}
+  - {name: node, state: third_party, owners: sre}
+  - {name: south, state: third_party, owners: sre}
+  - {name: batch, state: third_party, owners: sre, alerts: [['job=~"batch-.*"']]}
   - {name: "odd: name", state: third_party, owners: sre, aliases: [odd]}
 `
 
@@ -35,6 +38,7 @@ routing:
   rules:
     - {name: probes, match: ['job=~"probes/.*"', 'instance=~"(?P<svc>[a-z-]+):[0-9]+"'], service: '{{ .svc }}'}
     - {name: apps, match: ['app=~".+"', 'env!="lab"'], service: '{{ .app }}'}
+    - {name: parts, match: ['kind="part"'], service: '{{ .part }}'}
     - {name: lab, match: ['env="lab"'], team: sre}
 `
 
