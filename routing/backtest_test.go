@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -227,5 +228,120 @@ func TestBacktestExpectation(t *testing.T) {
 		if _, err := ParseExpectation([]byte(wrong)); err == nil {
 			t.Errorf("%q was read as an expectation", wrong)
 		}
+	}
+}
+
+func shopWebhook() Webhook {
+	return Webhook{Alerts: []WebhookAlert{
+		{Labels: pairs("alertname=B service=parsoid severity=page"), Fingerprint: 1},
+		{Labels: pairs("alertname=A team=content"), Fingerprint: 2},
+		{Labels: pairs("alertname=Mystery"), Fingerprint: 3},
+		{Labels: pairs("alertname=Mystery"), Fingerprint: 4}, // two senders that count differently
+	}}
+}
+
+// What was recorded is expected again; one alert is one line, in an order that
+// does not depend on that of the recordings.
+func TestBacktestRecord(t *testing.T) {
+	b := NewBacktest(testRouter(t))
+	w := shopWebhook()
+	b.Add(w, time.Time{})
+	b.Add(Webhook{RouteLabels: map[string]string{"service": "parsoid"}, Alerts: []WebhookAlert{
+		{Labels: pairs("alertname=<R>"), Fingerprint: 5}, {Labels: pairs("alertname=Mystery"), Fingerprint: 6},
+	}}, time.Time{})
+	got, err := b.Record()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `{"subjects": [
+{"subject":"service:parsoid","labels":{"alertname":"<R>"},"route_labels":{"service":"parsoid"}},
+{"subject":"team:content","labels":{"alertname":"A","team":"content"}},
+{"subject":"service:parsoid","labels":{"alertname":"B","service":"parsoid","severity":"page"}},
+{"subject":"service:parsoid","labels":{"alertname":"Mystery"},"route_labels":{"service":"parsoid"}},
+{"subject":"unmapped","labels":{"alertname":"Mystery"}}
+]}
+`
+	if diff := cmp.Diff(want, string(got)); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	e, err := ParseExpectation(got)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := b.Differences(e); len(d) > 0 || b.Unrecorded(e) > 0 {
+		t.Errorf("it differs from its own record: %q, %d", d, b.Unrecorded(e))
+	}
+	empty, err := NewBacktest(testRouter(t)).Record()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ParseExpectation(empty); err != nil {
+		t.Errorf("%s: %v", empty, err)
+	}
+}
+
+func TestBacktestMoved(t *testing.T) {
+	for _, test := range []struct {
+		name, expected string
+		want           []string
+		unrecorded     int
+	}{
+		{"none", `{"subjects": [{"subject": "team:content", "labels": {"alertname": "A", "team": "content"}}]}`, nil, 3},
+		{"some, said why", `{"subjects": [
+			{"subject": "service:maps", "labels": {"alertname": "B", "service": "parsoid", "severity": "page"}},
+			{"subject": "team:sre", "labels": {"alertname": "Mystery"}},
+			{"subject": "unmapped", "labels": {"alertname": "Mystery", "team": "content"}},
+			{"subject": "team:content", "labels": {"alertname": "A", "team": "content"}}]}`,
+			[]string{
+				"2 of 4 recorded alerts changed the subject",
+				`  service:maps -> service:parsoid: B{service="parsoid", severity="page"} (The label service names service parsoid.)`,
+				`  team:sre -> unmapped: Mystery{} (No service was named; nothing names a team, so it goes to the fallback team sre.)`,
+				"1 of 4 recorded alerts are not among those given; give the files that were recorded, or record anew",
+				`  Mystery{team="content"}`,
+			}, 0},
+		{"beside counts", `{"alerts": 3, "subjects": [{"subject": "service:parsoid", "labels": {"alertname": "A", "team": "content"}}]}`,
+			[]string{
+				"1 of 1 recorded alerts changed the subject",
+				`  service:parsoid -> team:content: A{team="content"} (No service was named; the label team names team content.)`,
+				"alerts: want 3, got 4",
+			}, 3},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			b := NewBacktest(testRouter(t))
+			b.Add(shopWebhook(), time.Time{})
+			e, err := ParseExpectation([]byte(test.expected))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(test.want, b.Differences(e)); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+			if n := b.Unrecorded(e); n != test.unrecorded {
+				t.Errorf("%d not recorded, want %d", n, test.unrecorded)
+			}
+		})
+	}
+	for _, wrong := range []string{
+		`{"subjects": [{"subject": "unmapped", "labels": {}}]}`, `{"subjects": [{"labels": {"a": "b"}}]}`, `{"subjects": [{"sbject": "unmapped", "labels": {"a": "b"}}]}`,
+		`{"subjects": [{"subject": "unmapped", "labels": {"a": "b"}}, {"subject": "team:sre", "labels": {"a": "b"}}]}`,
+	} {
+		if _, err := ParseExpectation([]byte(wrong)); err == nil {
+			t.Errorf("%s was read as an expectation", wrong)
+		}
+	}
+}
+
+// However many alerts moved, the list is one that people read.
+func TestBacktestMovedIsShort(t *testing.T) {
+	b := NewBacktest(testRouter(t))
+	var e Expectation
+	for i := range 1000 {
+		name := "A" + strconv.Itoa(i)
+		b.Add(Webhook{Alerts: []WebhookAlert{{Labels: map[string]string{"alertname": name}, Fingerprint: uint64(i)}}}, time.Time{})
+		e.Subjects = append(e.Subjects, RecordedSubject{Subject: "team:sre", Labels: map[string]string{"alertname": name}})
+	}
+	d := b.Differences(e)
+	if len(d) != maxNamed+2 || d[0] != "1000 of 1000 recorded alerts changed the subject" || d[len(d)-1] != "  and 980 more" {
+		t.Errorf("%d lines, from %q to %q", len(d), d[0], d[len(d)-1])
 	}
 }

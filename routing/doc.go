@@ -8,4 +8,5 @@
 //
 //	catalog/  services, teams, people, roles, states: the ownership policy
 //	oncall/   who covers instant t of a schedule
+//	suggest/  rules that would bring more alerts to a service
 package routing

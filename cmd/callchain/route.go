@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 
 	"callchain/config"
 	"callchain/routing"
+	"callchain/routing/suggest"
 )
 
 func routeCommands(app *kingpin.Application, commands map[string]command) {
@@ -64,14 +66,20 @@ func routeCommands(app *kingpin.Application, commands map[string]command) {
 		return nil
 	}
 
+	suggestCommand(all, commands)
+
 	back := all.Command("backtest", "Count where recorded alerts would go.")
 	bfile, bexpand, boutput := configFlag(back), expandFlag(back), outputFlag(back, "text", "json")
-	expect := back.Flag("expect", "End with 1 unless the counts are those of this file: what --output=json printed before, or a part of it.").PlaceHolder("FILE").String()
+	expect := back.Flag("expect", "End with 1 unless each alert has the subject, and each count is the one, that stands in this file: what --record wrote, or --output=json printed, or a part of it.").PlaceHolder("FILE").String()
+	record := back.Flag("record", "Write what each alert is about into this file, for --expect.").PlaceHolder("FILE").String()
 	files := back.Arg("file", `Files of webhook payloads, one JSON object a line; "-" is standard input.`).Required().Strings()
 	commands[back.FullCommand()] = func(_ context.Context, std streams) error {
 		router, err := routerOf(*bfile, *bexpand, std.err)
 		if err != nil {
 			return err
+		}
+		if *record != "" && *expect != "" {
+			return errors.New("--record writes what --expect reads: give one of them")
 		}
 		wanted, err := expectation(*expect)
 		if err != nil {
@@ -84,12 +92,22 @@ func routeCommands(app *kingpin.Application, commands map[string]command) {
 				return err
 			}
 		}
+		if *record != "" {
+			if err := recordSubjects(*record, count); err != nil {
+				return err
+			}
+		}
+		proposals := suggest.Propose(router.Catalog(), suggest.SeenBy(count.Answers))
 		if *boutput == "json" {
-			if err := printJSON(std.out, count); err != nil {
+			if err := printJSON(std.out, backtested{count, proposals}); err != nil {
 				return err
 			}
 		} else {
 			printBacktest(std.out, count)
+			printProposals(std.out, "alert", proposals)
+		}
+		if n := count.Unrecorded(wanted); n > 0 {
+			fmt.Fprintf(std.err, "callchain: %s not recorded in %s; --record it anew to watch them too\n", areCount(n, "alert"), *expect)
 		}
 		if wrong := count.Differences(wanted); len(wrong) > 0 {
 			for i, line := range wrong {
@@ -99,6 +117,78 @@ func routeCommands(app *kingpin.Application, commands map[string]command) {
 		}
 		return nil
 	}
+}
+
+// backtested is a backtest for programs.
+type backtested struct {
+	*routing.Backtest
+	Proposals []suggest.Proposal `json:"proposals"`
+}
+
+// maxProposals is how many proposals people are shown; programs get all.
+const maxProposals = 10
+
+// printProposals prints rules that can be pasted, each below the comment that
+// says what to think about first.
+func printProposals(w io.Writer, what string, proposals []suggest.Proposal) {
+	if len(proposals) == 0 {
+		return
+	}
+	fmt.Fprintf(w, "\nRules that would help, most first; paste under routing.rules what is true:\n")
+	for i, p := range proposals {
+		if i == maxProposals {
+			fmt.Fprintf(w, "\n  # and %s; --output=json has all\n", count(len(proposals)-maxProposals, "more proposal"))
+			return
+		}
+		fmt.Fprintf(w, "\n  # %s: %s\n", count(p.Alerts, what), few(p.AlertNames, 4))
+		if shared := sharedLabels(p); shared != "" {
+			fmt.Fprintf(w, "  # All have %s.\n", shared)
+		}
+		fmt.Fprintf(w, "  # %s\n", clean(p.Reason))
+		if p.Moves > 0 {
+			fmt.Fprintf(w, "  # Careful: it also takes %s from other services.\n", count(p.Moves, what))
+		}
+		fmt.Fprintf(w, "  %s\n", clean(p.Rule))
+	}
+}
+
+// sharedLabels are what tells most of what the alerts have in common.
+func sharedLabels(p suggest.Proposal) string {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(p.Labels)) {
+		if !slices.Contains([]string{"alertname", "team", "severity", "prometheus", "replica"}, name) {
+			parts = append(parts, name+"="+strconv.Quote(p.Labels[name]))
+		}
+	}
+	return few(parts, 4)
+}
+
+// few are the first names of a list, and how many follow.
+func few(names []string, most int) string {
+	text := strings.Join(names[:min(len(names), most)], ", ")
+	if len(names) > most {
+		text += fmt.Sprintf(" and %d more", len(names)-most)
+	}
+	return clean(text)
+}
+
+func recordSubjects(file string, b *routing.Backtest) error {
+	data, err := b.Record()
+	if err == nil {
+		err = os.WriteFile(file, data, 0o644)
+	}
+	if err != nil {
+		return fmt.Errorf("--record: %w", err)
+	}
+	return nil
+}
+
+// areCount is a count with its verb.
+func areCount(n int, what string) string {
+	if n == 1 {
+		return count(n, what) + " is"
+	}
+	return count(n, what) + " are"
 }
 
 // expectation reads the file that --expect names; without one, anything is expected.
@@ -112,7 +202,7 @@ func expectation(file string) (routing.Expectation, error) {
 	}
 	e, err := routing.ParseExpectation(data)
 	if err != nil {
-		return e, fmt.Errorf("--expect %s: want what route backtest --output=json prints, or a part of it: %w", file, err)
+		return e, fmt.Errorf("--expect %s: want what route backtest --record writes or --output=json prints, or a part of it: %w", file, err)
 	}
 	return e, nil
 }
@@ -128,8 +218,16 @@ func instant(text string) (time.Time, error) {
 	return t, nil
 }
 
-// routerOf loads for a command that sends nothing. Warnings are check-config's business.
 func routerOf(file string, expand bool, stderr io.Writer) (*routing.Router, error) {
+	l, err := loadToAsk(file, expand, stderr)
+	if err != nil {
+		return nil, err
+	}
+	return l.router, nil
+}
+
+// loadToAsk loads for a command that sends nothing. Warnings are check-config's business.
+func loadToAsk(file string, expand bool, stderr io.Writer) (*loaded, error) {
 	l := load(file, config.Options{ExpandEnv: expand, NoSecrets: true})
 	if errs := l.problems().Errors(); len(errs) > 0 {
 		for _, p := range errs {
@@ -137,7 +235,7 @@ func routerOf(file string, expand bool, stderr io.Writer) (*routing.Router, erro
 		}
 		return nil, errors.New("the configuration is refused, see above")
 	}
-	return l.router, nil
+	return l, nil
 }
 
 func alertsOf(args []string, stdin io.Reader) ([]routing.Alert, error) {
