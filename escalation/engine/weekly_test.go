@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"callchain/config"
 	"callchain/escalation"
 	"callchain/escalation/store"
 	"callchain/escalation/store/mem"
@@ -297,6 +298,78 @@ func TestReportCatchesUp(t *testing.T) {
 		run(time.Minute)
 		if got := weeks(); len(got) != 2 {
 			t.Errorf("sent again: %v", got)
+		}
+	})
+}
+
+// When the report is due follows the configuration, whatever was planned before.
+func TestWeeklyPlan(t *testing.T) {
+	at := func(day, hour int) time.Time { return time.Date(2026, time.November, day, hour, 0, 0, 0, time.UTC) }
+	const nine, ten, tuesday = "0 9 * * MON", "0 10 * * MON", "0 9 * * TUE"
+	for _, tt := range []struct {
+		name, planned string
+		next          time.Time // as planned
+		schedule      string
+		now, want     time.Time
+	}{ // on the 20th and from the 27th the report of the week before was sent, on the 23rd it was not
+		{"first", "", time.Time{}, nine, at(20, 12), at(23, 9)},
+		{"again", nine, at(23, 9), nine, at(20, 12), at(23, 9)},
+		{"an earlier hour", ten, at(23, 10), nine, at(20, 12), at(23, 9)},
+		{"an earlier day", tuesday, at(24, 9), nine, at(20, 12), at(23, 9)},
+		{"a later hour", nine, at(23, 9), ten, at(20, 12), at(23, 10)},
+		{"a later day", nine, at(23, 9), tuesday, at(23, 8), at(24, 9)},
+		{"a later hour when it is due", nine, at(23, 9), ten, at(23, 9), at(23, 9)},
+		{"a later hour, missed while down", nine, at(16, 9), ten, at(20, 12), at(16, 9)},
+		{"an hour that is past today", ten, at(23, 10), nine, at(23, 9).Add(time.Minute), at(23, 9)},
+		{"a day that is past this week", "0 9 * * WED", at(25, 9), tuesday, at(24, 12), at(24, 9)},
+		{"a day that is past, after the report", nine, at(30, 9), tuesday, at(27, 12), at(24 + 7, 9)},
+		{"by a clock that was ahead", nine, at(30, 9), nine, at(20, 12), at(23, 9)},
+		{"switched on again", "", time.Time{}, ten, at(23, 9), at(23, 10)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			rec := weeklyRecord{Next: escalation.At(tt.next), Since: escalation.At(at(1, 0)), Done: "2026-W46"}
+			if tt.now.Day() >= 27 {
+				rec.Done = "2026-W47"
+			}
+			if tt.planned != "" {
+				rec.Schedule = scheduleOf(&config.Weekly{Schedule: config.At[string]{V: tt.planned}})
+			}
+			w := &config.Weekly{Schedule: config.At[string]{V: tt.schedule}}
+			if err := rec.plan(w, tt.now); err != nil {
+				t.Fatal(err)
+			}
+			if got := rec.Next.Time(); !got.Equal(tt.want) || rec.Schedule != scheduleOf(w) {
+				t.Errorf("due %v under %q; want %v under the new schedule", got, rec.Schedule, tt.want)
+			}
+		})
+	}
+}
+
+// A replica with an old configuration sends and plans by its schedule. The one
+// with the new schedule does not miss its own hour for that.
+func TestReplicasPlanApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st, slack := mem.New(), &fake{}
+		e, stop := weeklyEngine(t, alone{st}, slack, &fake{})
+		t.Cleanup(stop)
+		time.Sleep(time.Until(time.Date(2000, 1, 11, 12, 0, 0, 0, time.UTC))) // a Tuesday
+		recs, err := st.Load(t.Context(), 0, weeklyKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var rec weeklyRecord
+		if err := json.Unmarshal(recs[0].Data, &rec); err != nil {
+			t.Fatal(err)
+		}
+		rec.Next = rec.Next + escalation.Instant((7 * 24 * time.Hour).Milliseconds()) // a week later than it should be
+		if err := e.saveWeekly(t.Context(), recs[0].Version, rec); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Until(time.Date(2000, 1, 17, 9, 0, 0, 0, time.UTC)))
+		if !slices.ContainsFunc(slack.all(), func(d delivered) bool {
+			return d.Kind == notifiers.Report && strings.HasSuffix(d.Report.More, "2000-W02")
+		}) {
+			t.Error("the report of the second week did not come on its Monday")
 		}
 	})
 }
