@@ -275,6 +275,9 @@ func (e *Engine) facts(ctx context.Context, t *txn, events []report.Event) error
 		for _, ev := range byKey[key] {
 			facts.Add(ev)
 		}
+		if facts.Day == "" {
+			continue // a correction of what is not kept any more
+		}
 		data, err := json.Marshal(&facts)
 		if err != nil {
 			return fmt.Errorf("encode %s: %w", key, err)

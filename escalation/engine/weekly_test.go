@@ -322,7 +322,7 @@ func TestWeeklyPlan(t *testing.T) {
 		{"a later hour, missed while down", nine, at(16, 9), ten, at(20, 12), at(16, 9)},
 		{"an hour that is past today", ten, at(23, 10), nine, at(23, 9).Add(time.Minute), at(23, 9)},
 		{"a day that is past this week", "0 9 * * WED", at(25, 9), tuesday, at(24, 12), at(24, 9)},
-		{"a day that is past, after the report", nine, at(30, 9), tuesday, at(27, 12), at(24 + 7, 9)},
+		{"a day that is past, after the report", nine, at(30, 9), tuesday, at(27, 12), at(24+7, 9)},
 		{"by a clock that was ahead", nine, at(30, 9), nine, at(20, 12), at(23, 9)},
 		{"switched on again", "", time.Time{}, ten, at(23, 9), at(23, 10)},
 	} {
