@@ -53,7 +53,12 @@ func Facts(before, after *Incident, now time.Time, env Env) []report.Event {
 	if rest.Empty() {
 		return nil
 	}
-	return []report.Event{rest}
+	events := []report.Event{rest}
+	if today := env.Day(now); len(rest.Risks) > 0 && rest.Day != today {
+		// Who looks for the risks of a day finds those of older incidents by it.
+		events = append(events, report.Event{Day: today, At: now.UTC(), Subject: rest.Subject, Earlier: rest.Day})
+	}
+	return events
 }
 
 // heard is what is recorded of the alerts that an incident has got by a webhook:

@@ -302,6 +302,59 @@ func TestReportCatchesUp(t *testing.T) {
 	})
 }
 
+// A risk of an incident that has gone on for long is found by the day on which
+// it was recorded, and counts in the week in which the alert was received.
+func TestRiskOfAnOldIncident(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, stop := weeklyEngine(t, alone{mem.New()}, &fake{}, &fake{})
+		t.Cleanup(stop)
+		time.Sleep(time.Until(time.Date(2000, 1, 28, 9, 0, 0, 0, time.UTC)))
+		if err := e.Webhook(t.Context(), "main", webhook("Slow", "parsoid", "page", true, time.Now())); err != nil {
+			t.Fatal(err)
+		}
+		began := e.Now().Format(time.DateOnly)
+		time.Sleep(12 * 24 * time.Hour)
+		list, _, err := e.Incidents(t.Context(), Filter{})
+		if err != nil || len(list) != 1 {
+			t.Fatal(list, err)
+		}
+		if _, a, err := e.Do(t.Context(), list[0].ID, escalation.Acknowledge{By: escalation.Actor{Handle: "gus", Via: "api"}, TakeOver: true}); err != nil || a.Kind != escalation.Done {
+			t.Fatal(a, err)
+		}
+		now := e.Now()
+		facts, err := e.RiskFacts(t.Context(), now.Format(time.DateOnly), now.Format(time.DateOnly))
+		if err != nil {
+			t.Fatal(err)
+		}
+		risks := report.Risks(facts, report.RiskFilter{Since: now.Add(-time.Hour)}, e.Snapshot().Catalog)
+		if len(risks.Risks) != 1 || risks.Risks[0].Kind != routing.RiskHeroics || risks.Risks[0].Incident != list[0].ID || len(risks.Counts) != 1 {
+			t.Errorf("of the last hour: %+v; want the heroics", risks)
+		}
+		if facts, err = e.Facts(t.Context(), began, began); err != nil || len(facts) != 1 || facts[0].RiskCounts[routing.RiskHeroics] != 1 {
+			t.Errorf("on the day it began: %+v, %v", facts, err)
+		}
+	})
+}
+
+// Facts are read by prefixes that cover every day asked for, and not much more.
+func TestFactPrefixes(t *testing.T) {
+	for _, tt := range []struct {
+		from, to string
+		want     []string
+	}{
+		{"2026-11-20", "2026-11-20", []string{"f/2026-11-2"}},
+		{"2026-11-09", "2026-11-22", []string{"f/2026-11-0", "f/2026-11-1", "f/2026-11-2"}},
+		{"2026-12-21", "2027-01-03", []string{"f/2026-12-2", "f/2026-12-3", "f/2027-01-0"}},
+		{"2026-11-25", "2027-01-20", []string{"f/2026-11", "f/2026-12", "f/2027-01"}},
+		{"2025-11-20", "2026-11-20", []string{"f/"}},
+		{"2026-11-20", "2026-11-19", []string{"f/"}},
+	} {
+		if diff := cmp.Diff(tt.want, factPrefixes(tt.from, tt.to)); diff != "" {
+			t.Errorf("%s to %s (-want +got):\n%s", tt.from, tt.to, diff)
+		}
+	}
+}
+
 // When the report is due follows the configuration, whatever was planned before.
 func TestWeeklyPlan(t *testing.T) {
 	at := func(day, hour int) time.Time { return time.Date(2026, time.November, day, hour, 0, 0, 0, time.UTC) }

@@ -60,7 +60,7 @@ func (s *Server) weeklyReport(r *http.Request, v *view) (any, error) {
 
 // riskList is the answer of /api/v1/risks.
 type riskList struct {
-	From string `json:"from"` // the days that the counts are of
+	From string `json:"from"` // the days on which they were recorded
 	To   string `json:"to"`
 	report.RiskList
 }
@@ -71,9 +71,6 @@ func (s *Server) listedRisks(r *http.Request, v *view, public bool) (riskList, e
 	f := report.RiskFilter{Kind: routing.Risk(q.Get("kind")), Service: q.Get("service"), Limit: someRisks}
 	if f.Kind != "" && !slices.Contains(report.Kinds, f.Kind) {
 		return riskList{}, bad("kind is one of %s", kindList())
-	}
-	if svc := v.Catalog.Service(f.Service); f.Service != "" && svc != nil {
-		f.Service = svc.Name
 	}
 	if text := q.Get("limit"); text != "" {
 		n, err := strconv.Atoi(text)
@@ -90,14 +87,14 @@ func (s *Server) listedRisks(r *http.Request, v *view, public bool) (riskList, e
 	f.Since = since
 	zone := v.Config.Reports.Zone()
 	out := riskList{From: report.Day(since, zone), To: report.Day(now, zone)}
-	facts, err := s.engine.Facts(r.Context(), out.From, out.To)
+	facts, err := s.engine.RiskFacts(r.Context(), out.From, out.To)
 	if err != nil {
 		return riskList{}, unread(err)
 	}
 	if public {
 		facts = report.Public(facts)
 	}
-	out.RiskList = report.Risks(facts, f)
+	out.RiskList = report.Risks(facts, f, v.Catalog)
 	return out, nil
 }
 

@@ -60,6 +60,8 @@ type Engine interface {
 	Notice(ctx context.Context, n engine.Notice) error
 	// Facts are what is recorded from one day to another, both included.
 	Facts(ctx context.Context, fromDay, toDay string) ([]report.Facts, error)
+	// RiskFacts are the same, and those of earlier days with a risk of these.
+	RiskFacts(ctx context.Context, fromDay, toDay string) ([]report.Facts, error)
 	Ready(ctx context.Context) error
 	// Snapshot is the configuration in force; the same pointer while it is.
 	Snapshot() *engine.Snapshot

@@ -165,6 +165,10 @@ func (e *fakeEngine) Notice(_ context.Context, n engine.Notice) error {
 	return nil
 }
 
+func (e *fakeEngine) RiskFacts(ctx context.Context, from, to string) ([]report.Facts, error) {
+	return e.Facts(ctx, from, to)
+}
+
 func (e *fakeEngine) Facts(_ context.Context, from, to string) ([]report.Facts, error) {
 	if e.notReady != nil {
 		return nil, e.notReady

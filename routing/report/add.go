@@ -23,6 +23,12 @@ func (f *Facts) Add(e Event) {
 		return
 	}
 	f.Schema, f.Day, f.Subject = Schema, e.Day, e.Subject
+	if e.Earlier != "" {
+		if !slices.Contains(f.Earlier, e.Earlier) {
+			f.Earlier = append(f.Earlier, e.Earlier)
+		}
+		return
+	}
 	f.Service, f.Named, f.Team = e.Service, e.Named, e.Team
 	f.Confidential = f.Confidential || e.Confidential
 	f.State, f.Assessment, f.Missing = e.State, e.Assessment, e.Missing
@@ -56,6 +62,8 @@ func (f *Facts) Add(e Event) {
 		f.RiskCounts = count(f.RiskCounts, r.Kind, 1, MaxNames)
 		if len(f.Risks) < MaxRisks {
 			f.Risks = append(f.Risks, r)
+		} else if r.At.After(f.RisksEnd) {
+			f.RisksEnd = r.At
 		}
 	}
 }

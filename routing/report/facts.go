@@ -62,7 +62,17 @@ type Facts struct {
 	AckCount    int                    `json:"ac,omitempty"`
 	RiskCounts  map[routing.Risk]int   `json:"rk,omitempty"` // per incident (or recorded alert) once
 	Risks       []Risk                 `json:"ri,omitempty"` // the first MaxRisks of them
+	RisksEnd    time.Time              `json:"re,omitzero"`  // of the last one that is not in the list
 	Shadow      map[string]int         `json:"sh,omitempty"` // shadow: pages that were not sent, by handle
+
+	// Earlier are days before this one whose Facts got a risk on this day: of
+	// an incident that went on. Facts may hold nothing else.
+	Earlier []string `json:"er,omitempty"`
+}
+
+// none tells whether nothing happened on the day.
+func (f *Facts) none() bool {
+	return f.Alerts == 0 && f.Incidents == 0 && f.Pages == 0 && f.Escalations == 0 && f.AckCount == 0 && len(f.RiskCounts) == 0 && len(f.Shadow) == 0
 }
 
 // LabelSet is a label set that led to no service, and how often.
@@ -113,6 +123,9 @@ type Event struct {
 	Ack         *Ack
 	Risks       []Risk // new ones of the incident or of the recorded alert
 
+	// Earlier is the day to which a risk of this day was added instead; such an
+	// event adds nothing else.
+	Earlier string
 	// TakenBack corrects what was recorded at At; such an event adds nothing.
 	TakenBack *TakenBack
 }
@@ -135,7 +148,7 @@ type Alert struct {
 
 // Empty tells whether there is nothing to add.
 func (e Event) Empty() bool {
-	return len(e.Alerts) == 0 && !e.Opened && e.Pages == 0 && len(e.Shadow) == 0 && e.Escalations == 0 && e.Ack == nil && len(e.Risks) == 0 && e.TakenBack == nil
+	return len(e.Alerts) == 0 && !e.Opened && e.Pages == 0 && len(e.Shadow) == 0 && e.Escalations == 0 && e.Ack == nil && len(e.Risks) == 0 && e.Earlier == "" && e.TakenBack == nil
 }
 
 // Key is the key of the record that holds the Facts of a day and subject,
