@@ -502,6 +502,7 @@ func hostile(s string) Report {
 	cat, _ := catalog.New(nil)
 	r := Build(w46, d.facts, nil, cat)
 	r.Vacancies = append(r.Vacancies, Vacancy{s, s, s})
+	r.Legacy = append(r.Legacy, Legacy{s, s, s})
 	return r
 }
 
@@ -569,6 +570,62 @@ services:
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}
+	}
+}
+
+// TestManagersQuestions: numbers that a manager would stumble over.
+func TestManagersQuestions(t *testing.T) {
+	cat := load(t, `
+people: [{name: ana, slack: U1}]
+teams: [{name: a, members: [ana], manager: ana}]
+services:
+  - {name: one, state: third_party, owners: a}
+  - {name: two, state: third_party, owners: a}
+  - {name: gone, state: decommissioned}
+  - {name: attic, state: unowned, legacy: {since: 2014-03-01, reason: nobody knows}, owners: {incident_response: a}}
+`)
+	var d diary
+	hit := func(day, service string, n int, as catalog.Assessment, risks ...routing.Risk) {
+		ev := Event{Day: day, Subject: "service:" + service, Service: service, Assessment: as, Alerts: alerts(n, "Down", nil), Opened: true}
+		ev.Risks = risk(time.Date(2026, 11, 10, 0, 0, 0, 0, time.UTC), "aa-1", risks...)
+		d.add(ev)
+	}
+	hit("2026-11-10", "one", 3, catalog.Owned, routing.RiskSinglePerson)
+	hit("2026-11-03", "one", 2, catalog.Owned)
+	hit("2026-11-03", "two", 4, catalog.Owned, routing.RiskSinglePerson)
+	for _, day := range []string{"2026-11-03", "2026-11-10"} {
+		hit(day, "gone", 1, catalog.Decommissioned, routing.RiskDecommissioned, routing.RiskSinglePerson)
+	}
+	d.add(Event{Day: "2026-11-10", Subject: "unmapped", Assessment: catalog.Unknown, Alerts: alerts(2, "Info", nil), Recorded: "urgency record: nobody is told"})
+	r := Build(w46, d.facts, d.facts, cat)
+
+	if len(r.Products) != 1 || r.Products[0].Alerts != 3 || r.Products[0].Before != 6 {
+		t.Errorf("the services of a product manager cost %+v; want 3 alerts, and 6 the week before, two's among them", r.Products)
+	}
+	if got := r.SinglePerson; got.Number != 1 || got.Before != 1 || !slices.Equal(got.Services, []string{"one"}) {
+		t.Errorf("on one person rest %+v; want one of two services that are alive, two the week before", got)
+	}
+	if got := r.Legacy; len(got) != 1 || got[0] != (Legacy{"attic", "2014-03-01", "nobody knows"}) {
+		t.Errorf("found unowned: %+v", got)
+	}
+	text := strings.Join(strings.Fields(r.Document(0, "").Text()), " ")
+	for _, want := range []string{
+		"2 alerts opened no incident: 2 (urgency record: nobody is told).",
+		"gone: 1 alert, 0 pages, 0 escalations (the week before 1, 0 and 0)",
+		"attic: since 2014-03-01 Reason: nobody knows.",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	next := w46.Next()
+	text = Build(next, nil, d.facts[:1], cat).Document(0, "").Text() // one, which rested on one person
+	if want := "No service rested on one person; the week before 1 service did."; !strings.Contains(text, want) {
+		t.Errorf("no %q in\n%s", want, text)
+	}
+	table, err := r.CSV()
+	if err != nil || !strings.Contains(table, "remove the alerting rule") {
+		t.Errorf("the table does not say what to do about stale rules: %v\n%s", err, table)
 	}
 }
 
