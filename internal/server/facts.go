@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"callchain/escalation"
+	"callchain/routing"
 	"callchain/routing/report"
 )
 
@@ -18,18 +20,21 @@ const (
 
 // memory reads what is recorded for the pages, which anybody may ask for, and
 // the API. A reading passes over the store, so there is one at a time, for all
-// who ask for its days meanwhile and shortly after.
+// who ask for its days meanwhile and shortly after. Who carries a token sees at
+// least what this process has written.
 type memory struct {
 	read func(ctx context.Context, fromDay, toDay string) ([]report.Facts, error)
 
 	mu       sync.Mutex
 	readings []*reading // that are under way, or not old yet
+	written  uint64     // how often this process wrote
 	turn     chan struct{}
 }
 
 type reading struct {
 	from, to string
 	began    time.Time // zero: it waits for its turn
+	written  uint64    // when it began
 	done     chan struct{}
 	facts    []report.Facts // not to be changed
 	err      error
@@ -40,9 +45,9 @@ func newMemory(read func(ctx context.Context, fromDay, toDay string) ([]report.F
 }
 
 // facts are what the engine's RiskFacts give for the days, and maybe those of
-// further days.
-func (m *memory) facts(ctx context.Context, from, to string) ([]report.Facts, error) {
-	r := m.reading(from, to)
+// further days. With own, what this process has written is in them.
+func (m *memory) facts(ctx context.Context, from, to string, own bool) ([]report.Facts, error) {
+	r := m.reading(from, to, own)
 	if r == nil {
 		return nil, fail(http.StatusServiceUnavailable, "busy", "many ask for other days at this moment; try again in some seconds")
 	}
@@ -55,17 +60,22 @@ func (m *memory) facts(ctx context.Context, from, to string) ([]report.Facts, er
 }
 
 // reading joins one that is new enough, or begins one; nil when there are too many.
-func (m *memory) reading(from, to string) *reading {
+func (m *memory) reading(from, to string, own bool) *reading {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	oldest := -1
+	var newest *reading
 	for i, r := range m.readings {
-		if r.from <= from && to <= r.to && (r.began.IsZero() || time.Since(r.began) < keepFacts) {
-			return r
+		fresh := r.began.IsZero() || time.Since(r.began) < keepFacts && (!own || r.written == m.written)
+		if r.from <= from && to <= r.to && fresh && (newest == nil || r.began.After(newest.began)) {
+			newest = r
 		}
 		if r.over() && (oldest < 0 || r.began.Before(m.readings[oldest].began)) {
 			oldest = i
 		}
+	}
+	if newest != nil { // one that began, if there is any: it is ready earlier
+		return newest
 	}
 	r := &reading{from: from, to: to, done: make(chan struct{})}
 	switch {
@@ -112,9 +122,32 @@ func (m *memory) run(r *reading) {
 	}
 	defer func() { <-m.turn }()
 	m.mu.Lock()
-	r.began = time.Now()
+	r.began, r.written = time.Now(), m.written
 	m.mu.Unlock()
 	r.facts, r.err = m.read(ctx, r.from, r.to)
+}
+
+// wrote is said when something was stored.
+func (m *memory) wrote() {
+	m.mu.Lock()
+	m.written++
+	m.mu.Unlock()
+}
+
+// remembered is an engine whose writes a memory knows of.
+type remembered struct {
+	Engine
+	memory *memory
+}
+
+func (e remembered) Webhook(ctx context.Context, source string, w routing.Webhook) error {
+	defer e.memory.wrote()
+	return e.Engine.Webhook(ctx, source, w)
+}
+
+func (e remembered) Do(ctx context.Context, id string, ev escalation.Event) (escalation.Incident, escalation.Answer, error) {
+	defer e.memory.wrote()
+	return e.Engine.Do(ctx, id, ev)
 }
 
 func (m *memory) drop(r *reading) {

@@ -45,7 +45,7 @@ func TestManyReaders(t *testing.T) {
 		store := &slowStore{}
 		m := newMemory(store.read)
 		ask := func(from, to string) int {
-			facts, err := m.facts(t.Context(), from, to)
+			facts, err := m.facts(t.Context(), from, to, false)
 			if err != nil || len(facts) != 1 {
 				t.Error(facts, err)
 				return -1
@@ -83,6 +83,42 @@ func TestManyReaders(t *testing.T) {
 	})
 }
 
+// Who has a token sees what was just written; who has none, a little later.
+func TestOwnWritesAreSeen(t *testing.T) {
+	b := newBench(t)
+	b.remember(t)
+	var reads atomic.Int32
+	b.engine.read = func() { reads.Add(1) }
+	reader := []string{"Authorization", "Bearer " + readToken}
+	ask := func(path string, want int32) {
+		t.Helper()
+		if w := b.do("GET", path, "", reader...); w.Code != 200 {
+			t.Fatal(path, w.Code, w.Body)
+		}
+		if n := reads.Load(); n != want {
+			t.Errorf("after %s the store was read %d times; want %d", path, n, want)
+		}
+	}
+	ask("/api/v1/risks?since=30d", 1)
+	if w := b.do("POST", "/api/v1/webhook/alertmanager/lab", `{"version":"4","groupKey":"k","alerts":[]}`); w.Code != 200 {
+		t.Fatal(w.Code, w.Body)
+	}
+	ask("/risks", 1)
+	ask("/api/v1/risks?since=30d", 2)
+	ask("/api/v1/risks", 2)
+
+	// And then the others see it as well.
+	b.engine.facts = nil
+	if w := b.do("POST", "/api/v1/webhook/alertmanager/lab", `{"version":"4","groupKey":"k","alerts":[]}`); w.Code != 200 {
+		t.Fatal(w.Code, w.Body)
+	}
+	ask("/api/v1/risks?since=30d", 3)
+	ask("/risks?since=30d", 3)
+	if w := b.do("GET", "/risks?since=30d", ""); strings.Contains(w.Body.String(), "unknown service") {
+		t.Error("the page shows an older reading than there is")
+	}
+}
+
 // A crawler that asks for every week there is keeps the store no busier than one reader.
 func TestCrawler(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -93,7 +129,7 @@ func TestCrawler(t *testing.T) {
 		for i := range 100 {
 			wg.Go(func() {
 				day := time.Date(2026, 1, 1+i, 0, 0, 0, 0, time.UTC).Format(time.DateOnly)
-				_, err := m.facts(t.Context(), day, day)
+				_, err := m.facts(t.Context(), day, day, false)
 				var f *failure
 				switch {
 				case err == nil:
@@ -112,7 +148,7 @@ func TestCrawler(t *testing.T) {
 		}
 		for i := range 3 * maxReadings { // one after the other each is served
 			day := fmt.Sprintf("2025-02-%02d", i+1)
-			if facts, err := m.facts(t.Context(), day, day); err != nil || facts[0].Day != day {
+			if facts, err := m.facts(t.Context(), day, day, false); err != nil || facts[0].Day != day {
 				t.Error(facts, err)
 			}
 		}
@@ -131,13 +167,13 @@ func TestReadingFails(t *testing.T) {
 		gone, leave := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			if _, err := m.facts(gone, "2026-11-09", "2026-11-22"); !errors.Is(err, context.Canceled) {
+			if _, err := m.facts(gone, "2026-11-09", "2026-11-22", false); !errors.Is(err, context.Canceled) {
 				t.Error("who went away got", err)
 			}
 		})
 		synctest.Wait()
 		wg.Go(func() {
-			if facts, err := m.facts(t.Context(), "2026-11-09", "2026-11-22"); err != nil || len(facts) != 1 {
+			if facts, err := m.facts(t.Context(), "2026-11-09", "2026-11-22", false); err != nil || len(facts) != 1 {
 				t.Error("who waited got", facts, err)
 			}
 		})
@@ -146,17 +182,17 @@ func TestReadingFails(t *testing.T) {
 		wg.Wait()
 
 		store.fail.Store(&errStore)
-		if _, err := m.facts(t.Context(), "2026-10-01", "2026-10-02"); !errors.Is(err, errStore) {
+		if _, err := m.facts(t.Context(), "2026-10-01", "2026-10-02", false); !errors.Is(err, errStore) {
 			t.Error("got", err)
 		}
 		store.fail.Store(nil)
-		if _, err := m.facts(t.Context(), "2026-10-01", "2026-10-02"); err != nil {
+		if _, err := m.facts(t.Context(), "2026-10-01", "2026-10-02", false); err != nil {
 			t.Error("an error is remembered:", err)
 		}
 
 		m = newMemory(func(context.Context, string, string) ([]report.Facts, error) { panic("a mistake") })
 		for range 2 {
-			if _, err := m.facts(t.Context(), "2026-10-01", "2026-10-02"); err == nil || !strings.Contains(err.Error(), "a mistake") {
+			if _, err := m.facts(t.Context(), "2026-10-01", "2026-10-02", false); err == nil || !strings.Contains(err.Error(), "a mistake") {
 				t.Error("got", err)
 			}
 		}

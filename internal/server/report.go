@@ -44,7 +44,7 @@ func (s *Server) weekly(ctx context.Context, v *view, period string, public bool
 		return report.Report{}, bad("period %s: what is recorded is kept for %s (store.retention), that week is gone", p.Week, model.Duration(v.Config.Store.Retention.V))
 	}
 	// Build takes the two weeks apart.
-	facts, err := s.memory.facts(ctx, p.Previous().From, p.To)
+	facts, err := s.memory.facts(ctx, p.Previous().From, p.To, !public)
 	if err != nil {
 		return report.Report{}, unread(err)
 	}
@@ -100,7 +100,7 @@ func (s *Server) listedRisks(r *http.Request, v *view, public bool) (riskList, e
 	f.Since = since
 	zone := v.Config.Reports.Zone()
 	out := riskList{From: report.Day(since, zone), To: report.Day(now, zone)}
-	facts, err := s.memory.facts(r.Context(), max(out.From, s.keptSince(v)), out.To)
+	facts, err := s.memory.facts(r.Context(), max(out.From, s.keptSince(v)), out.To, !public)
 	if err != nil {
 		return riskList{}, unread(err)
 	}

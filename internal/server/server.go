@@ -110,7 +110,8 @@ type Server struct {
 
 // New builds the handlers. The engine must have a snapshot already.
 func New(d Deps) *Server {
-	s := &Server{deps: d, engine: d.Engine, log: d.Logger, bodies: budget{free: maxInFlight}, memory: newMemory(d.Engine.RiskFacts), started: time.Now()}
+	s := &Server{deps: d, log: d.Logger, bodies: budget{free: maxInFlight}, memory: newMemory(d.Engine.RiskFacts), started: time.Now()}
+	s.engine = remembered{d.Engine, s.memory}
 	if s.deps.Slack == nil {
 		s.deps.Slack = func() Slack { return nil }
 	}
