@@ -38,6 +38,13 @@ func (s *slowStore) read(ctx context.Context, from, _ string) ([]report.Facts, e
 	return []report.Facts{{Day: from, Alerts: int(n)}}, nil
 }
 
+// kept is how many readings are in memory.
+func (m *memory) kept() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.readings)
+}
+
 // However many ask, the store is read once in a while, and nobody is told what
 // is older than that.
 func TestManyReaders(t *testing.T) {
@@ -77,7 +84,7 @@ func TestManyReaders(t *testing.T) {
 		}
 		time.Sleep(2 * keepFacts)
 		synctest.Wait()
-		if n := len(m.readings); n != 0 {
+		if n := m.kept(); n != 0 {
 			t.Errorf("%d readings are still in memory", n)
 		}
 	})
@@ -152,8 +159,8 @@ func TestCrawler(t *testing.T) {
 				t.Error(facts, err)
 			}
 		}
-		if len(m.readings) > maxReadings {
-			t.Errorf("%d readings are kept", len(m.readings))
+		if n := m.kept(); n > maxReadings {
+			t.Errorf("%d readings are kept", n)
 		}
 	})
 }
