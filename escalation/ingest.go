@@ -55,41 +55,86 @@ type Noted struct {
 	Alerts  []uint64       `json:"f"` // fingerprints, in order
 }
 
-// note keeps what was recorded of an alert.
-func (g *Group) note(n Noted, fp uint64) {
-	for i := range g.Noted {
-		if o := &g.Noted[i]; o.At == n.At && o.Subject == n.Subject && o.Reason == n.Reason && slices.Equal(o.Risks, n.Risks) {
-			j, _ := slices.BinarySearch(o.Alerts, fp)
-			o.Alerts = slices.Insert(o.Alerts, j, fp)
-			return
-		}
-	}
-	n.Alerts = []uint64{fp}
-	g.Noted = append(g.Noted, n)
+// ledger has the alerts of a group that open no incident, while a webhook is
+// taken in: it may have tens of thousands of them.
+type ledger struct {
+	episodes map[uint64]Episode
+	noted    []Noted        // their Alerts are set at the end
+	of       map[uint64]int // fingerprint to what was recorded of it
+	changed  bool
 }
 
-// forget ends what is kept of a recorded alert, and tells what was recorded of
-// it: At is 0 if that is not known.
-func (g *Group) forget(fp uint64) (n Noted, recorded bool) {
-	i, recorded := g.Recorded.find(fp)
-	if !recorded {
+func ledgerOf(g *Group) ledger {
+	l := ledger{episodes: make(map[uint64]Episode, len(g.Recorded)), noted: slices.Clone(g.Noted), of: map[uint64]int{}}
+	for _, e := range g.Recorded {
+		l.episodes[e.Fingerprint] = e
+	}
+	for i, n := range g.Noted {
+		for _, fp := range n.Alerts {
+			l.of[fp] = i
+		}
+	}
+	return l
+}
+
+// add takes an alert in, or notes that it still fires.
+func (l *ledger) add(e Episode) {
+	old, known := l.episodes[e.Fingerprint]
+	if known {
+		e.StartsAt, e.Urgency = max(old.StartsAt, e.StartsAt), old.Urgency
+	}
+	if e != old {
+		l.episodes[e.Fingerprint], l.changed = e, true
+	}
+}
+
+// note keeps what was recorded of an alert.
+func (l *ledger) note(n Noted, fp uint64) {
+	i := slices.IndexFunc(l.noted, func(o Noted) bool {
+		return o.At == n.At && o.Subject == n.Subject && o.Reason == n.Reason && slices.Equal(o.Risks, n.Risks)
+	})
+	if i < 0 {
+		i, l.noted = len(l.noted), append(l.noted, n)
+	}
+	l.of[fp] = i
+}
+
+// forget ends what is kept of an alert, and tells what was recorded of it: At is
+// 0 if that is not known.
+func (l *ledger) forget(fp uint64) (n Noted, known bool) {
+	if _, known = l.episodes[fp]; !known {
 		return n, false
 	}
-	g.Recorded = slices.Delete(g.Recorded, i, i+1)
-	g.Deferred = slices.DeleteFunc(g.Deferred, func(d Deferred) bool { return d.Alert.Fingerprint == fp })
-	for i := range g.Noted {
-		o := &g.Noted[i]
-		j, ok := slices.BinarySearch(o.Alerts, fp)
-		if !ok {
-			continue
-		}
-		n = *o
-		if o.Alerts = slices.Delete(o.Alerts, j, j+1); len(o.Alerts) == 0 {
-			g.Noted = slices.Delete(g.Noted, i, i+1)
-		}
-		break
+	if i, ok := l.of[fp]; ok {
+		n = l.noted[i]
 	}
+	delete(l.episodes, fp)
+	delete(l.of, fp)
+	l.changed = true
 	return n, true
+}
+
+// settle writes back what changed, in the order in which it is kept.
+func (l *ledger) settle(g *Group) {
+	if !l.changed {
+		return
+	}
+	g.Recorded, g.Noted = nil, nil
+	for _, fp := range slices.Sorted(maps.Keys(l.episodes)) {
+		g.Recorded = append(g.Recorded, l.episodes[fp])
+	}
+	for i := range l.noted {
+		l.noted[i].Alerts = nil
+	}
+	for _, fp := range slices.Sorted(maps.Keys(l.of)) {
+		n := &l.noted[l.of[fp]]
+		n.Alerts = append(n.Alerts, fp)
+	}
+	for _, n := range l.noted {
+		if len(n.Alerts) > 0 {
+			g.Noted = append(g.Noted, n)
+		}
+	}
 }
 
 // maxDeferred bounds the group record; further ones are looked at again when Alertmanager repeats them.
@@ -179,11 +224,7 @@ func Ingest(g Group, incs []Incident, source string, w routing.Webhook, now time
 		in.out.Group = Group{Schema: Schema, ID: id, Source: source, Labels: w.GroupLabels}
 	}
 	in.out.Group.Incidents = slices.Clone(g.Incidents)
-	in.out.Group.Recorded = slices.Clone(g.Recorded)
-	in.out.Group.Noted = slices.Clone(g.Noted)
-	for i, n := range g.Noted {
-		in.out.Group.Noted[i].Alerts = slices.Clone(n.Alerts)
-	}
+	in.recorded = ledgerOf(&g)
 	in.out.Group.Deferred = slices.Clone(g.Deferred)
 	in.out.Incidents = slices.Clone(incs)
 	in.observes = make([]Observe, len(incs))
@@ -222,6 +263,7 @@ func Ingest(g Group, incs []Incident, source string, w routing.Webhook, now time
 			in.out.Facts = append(in.out.Facts, ev)
 		}
 	}
+	in.recorded.settle(&in.out.Group)
 	in.prune()
 	return in.out
 }
@@ -231,12 +273,22 @@ type ingest struct {
 	observes []Observe // beside out.Incidents
 	w        *routing.Webhook
 	orphans  []Gone
+	recorded ledger
 	ended    map[uint64]Instant // by the webhook's own resolves
 	counted  map[uint64]bool    // episodes that were counted before, as far as their incident does not know them
 	now      Instant
 	at       time.Time
 	env      Env
 	quiet    map[StaleRule]bool
+}
+
+// forget ends what is kept of a recorded alert.
+func (in *ingest) forget(fp uint64) (n Noted, known bool) {
+	if n, known = in.recorded.forget(fp); known {
+		g := &in.out.Group
+		g.Deferred = slices.DeleteFunc(g.Deferred, func(d Deferred) bool { return d.Alert.Fingerprint == fp })
+	}
+	return n, known
 }
 
 func (in *ingest) count(fp uint64) {
@@ -286,10 +338,9 @@ func (in *ingest) resolved(a *routing.WebhookAlert) {
 		in.observes[i].Resolved = append(in.observes[i].Resolved, Seen{Alert: keep(a)})
 		return
 	}
-	g := &in.out.Group
-	if j, ok := g.Recorded.find(a.Fingerprint); ok {
-		if ends >= g.Recorded[j].StartsAt {
-			g.forget(a.Fingerprint)
+	if e, ok := in.recorded.episodes[a.Fingerprint]; ok {
+		if ends >= e.StartsAt {
+			in.forget(a.Fingerprint)
 			in.orphans = append(in.orphans, Gone{a.Fingerprint, ends, in.now})
 		}
 		return
@@ -345,15 +396,12 @@ func (in *ingest) firing(a *routing.WebhookAlert) {
 		record, reason = true, "the service is decommissioned and the fallback team was told of this alert today"
 	}
 	if record {
-		if j, ok := g.Recorded.find(a.Fingerprint); ok {
-			g.Recorded[j].StartsAt = max(g.Recorded[j].StartsAt, starts)
-		} else {
-			g.Recorded = slices.Insert(g.Recorded, j, Episode{a.Fingerprint, starts, r.Urgency})
-			if !in.counted[a.Fingerprint] {
-				in.count(a.Fingerprint)
-				in.out.Facts = append(in.out.Facts, recordedFact(seen.Alert, r, reason, in.at, in.env))
-				g.note(Noted{At: in.now, Subject: r.Subject, Reason: reason, Risks: r.Risks}, a.Fingerprint)
-			}
+		_, known := in.recorded.episodes[a.Fingerprint]
+		in.recorded.add(Episode{a.Fingerprint, starts, r.Urgency})
+		if !known && !in.counted[a.Fingerprint] {
+			in.count(a.Fingerprint)
+			in.out.Facts = append(in.out.Facts, recordedFact(seen.Alert, r, reason, in.at, in.env))
+			in.recorded.note(Noted{At: in.now, Subject: r.Subject, Reason: reason, Risks: r.Risks}, a.Fingerprint)
 		}
 		if seen.ReviewAt != 0 && len(g.Deferred) < maxDeferred &&
 			!slices.ContainsFunc(g.Deferred, func(d Deferred) bool { return d.Alert.Fingerprint == a.Fingerprint }) {
@@ -361,7 +409,7 @@ func (in *ingest) firing(a *routing.WebhookAlert) {
 		}
 		return
 	}
-	if noted, ok := g.forget(a.Fingerprint); ok {
+	if noted, ok := in.forget(a.Fingerprint); ok {
 		in.count(a.Fingerprint) // when it was recorded
 		if noted.At != 0 {
 			in.out.Facts = append(in.out.Facts, takenBack(noted, seen.Alert, in.env))
