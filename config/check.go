@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"text/template/parse"
+	"time"
 
 	"github.com/robfig/cron/v3"
 )
@@ -310,8 +311,13 @@ func (ck *checker) reports() {
 	if w == nil {
 		return
 	}
-	if ck.required(w.Pos, "reports.weekly", "schedule", w.Schedule, `"0 9 * * MON"`) && !isCron(w.Schedule.V) {
-		ck.errorf(w.Schedule.Pos, `reports.weekly.schedule: want a cron expression with five fields like "0 9 * * MON", got %s`, quote(w.Schedule.V))
+	if ck.required(w.Pos, "reports.weekly", "schedule", w.Schedule, `"0 9 * * MON"`) {
+		switch s := readCron(w.Schedule.V); {
+		case s == nil:
+			ck.errorf(w.Schedule.Pos, `reports.weekly.schedule: want a cron expression with five fields like "0 9 * * MON", got %s`, quote(w.Schedule.V))
+		case s.Next(leapYear).IsZero():
+			ck.errorf(w.Schedule.Pos, `reports.weekly.schedule: %s never comes, there is no such day; write one like "0 9 * * MON", every Monday at nine`, quote(w.Schedule.V))
+		}
 	}
 	if w.SlackChannel.V == "" && len(w.EmailTo) == 0 {
 		ck.errorf(w.Pos, "reports.weekly: the report goes to nobody; add slack_channel or email_to")
@@ -321,14 +327,21 @@ func (ck *checker) reports() {
 	}
 }
 
-// isCron accepts five fields and the usual @weekly and the like, without a
-// zone of its own.
-func isCron(s string) bool {
+// leapYear is where a schedule has to fire soon: cron looks five years ahead,
+// and every date that exists comes in four.
+var leapYear = time.Date(2024, time.January, 1, 0, 0, 0, 0, time.UTC)
+
+// readCron accepts five fields and the usual @weekly and the like, without a
+// zone of its own; nil for anything else.
+func readCron(s string) cron.Schedule {
 	if strings.Contains(s, "=") || strings.HasPrefix(s, "@every") {
-		return false
+		return nil
 	}
-	_, err := cron.ParseStandard(s)
-	return err == nil
+	schedule, err := cron.ParseStandard(s)
+	if err != nil {
+		return nil
+	}
+	return schedule
 }
 
 func (ck *checker) web() {

@@ -18,9 +18,11 @@ func (e Env) Day(at time.Time) string {
 	return at.In(zone).Format(time.DateOnly)
 }
 
-// Facts tells what a change of an incident adds to what is recorded; before is
-// nil for a new one. It is a function of the two states, so that the facts are
-// written with the state that causes them and counted once.
+// Facts tells what a change of an incident adds to what is recorded, but for its
+// alerts, which Ingest counts; before is nil for a new one. It is a function of
+// the two states, so that the facts are written with the state that causes them
+// and counted once. What follows from an incident belongs to the day on which it
+// began, or fired again.
 func Facts(before, after *Incident, now time.Time, env Env) []report.Event {
 	if after.Kind != Alerts {
 		return nil
@@ -28,18 +30,9 @@ func Facts(before, after *Incident, now time.Time, env Env) []report.Event {
 	if before == nil {
 		before = &Incident{}
 	}
-	// New alerts belong to the day on which they were received; what follows
-	// from the incident, to the day on which it began.
-	heard := about(after, env, now)
-	heard.Day = env.Day(now)
-	for _, e := range after.Episodes {
-		if i, known := before.Episodes.find(e.Fingerprint); !known || before.Episodes[i].Fingerprint != e.Fingerprint {
-			heard.Alerts = append(heard.Alerts, after.seen(e))
-		}
-	}
 	rest := about(after, env, now)
 	rest.Day = after.FactDay
-	rest.Opened = before.ID == "" || after.Opens > before.Opens
+	rest.Opened = before.ID == ""
 	if env.Shadow {
 		rest.Shadow = wouldPage(before, after)
 	} else {
@@ -57,7 +50,40 @@ func Facts(before, after *Incident, now time.Time, env Env) []report.Event {
 			rest.Risks = append(rest.Risks, report.Risk{Kind: r, At: now.UTC(), Alert: after.alertName(), Incident: after.ID})
 		}
 	}
-	return slices.DeleteFunc([]report.Event{heard, rest}, report.Event.Empty)
+	if rest.Empty() {
+		return nil
+	}
+	events := []report.Event{rest}
+	if today := env.Day(now); len(rest.Risks) > 0 && rest.Day != today {
+		// Who looks for the risks of a day finds those of older incidents by it.
+		events = append(events, report.Event{Day: today, At: now.UTC(), Subject: rest.Subject, Earlier: rest.Day})
+	}
+	return events
+}
+
+// heard is what is recorded of the alerts that an incident has got by a webhook:
+// episodes that began for callchain with it, on the day on which they came. An
+// episode counts once, whatever becomes of it.
+func (in *ingest) heard(ob Observe, before, after *Incident) (report.Event, bool) {
+	ev := about(after, in.env, in.at)
+	ev.Day = in.env.Day(in.at)
+	over := make(map[uint64]bool, len(ob.Resolved))
+	for _, seen := range ob.Resolved {
+		over[seen.Fingerprint] = true
+	}
+	for _, seen := range ob.Firing {
+		fp := seen.Fingerprint
+		if in.counted[fp] || before.Episodes.Firing(fp) && !over[fp] {
+			continue
+		}
+		in.count(fp)
+		alert := report.Alert{Name: seen.Labels["alertname"], Urgency: seen.Urgency}
+		if after.Service == "" {
+			alert.Labels = seen.Labels
+		}
+		ev.Alerts = append(ev.Alerts, alert)
+	}
+	return ev, len(ev.Alerts) > 0
 }
 
 // about is an event that says of which subject, and nothing else.
@@ -70,22 +96,6 @@ func about(inc *Incident, env Env, now time.Time) report.Event {
 		ev.State, ev.Assessment, ev.Missing = svc.State, svc.Assessment, svc.MissingRoles
 	}
 	return ev
-}
-
-// seen is what is recorded of one of the incident's alerts. Of those that are
-// not shown only the group is known.
-func (inc *Incident) seen(e Episode) report.Alert {
-	a := report.Alert{Name: inc.GroupLabels["alertname"], Urgency: e.Urgency}
-	labels := inc.GroupLabels
-	for i := range inc.Shown {
-		if s := &inc.Shown[i]; s.Fingerprint == e.Fingerprint {
-			a.Name, labels = s.Labels["alertname"], s.Labels
-		}
-	}
-	if inc.Service == "" {
-		a.Labels = labels
-	}
-	return a
 }
 
 func (inc *Incident) alertName() string {
@@ -121,4 +131,12 @@ func recordedFact(a Alert, r routing.Resolution, reason string, now time.Time, e
 		ev.Risks = append(ev.Risks, report.Risk{Kind: k, At: now.UTC(), Alert: alert.Name})
 	}
 	return ev
+}
+
+// takenBack corrects what was recorded of an alert that opens an incident after all.
+func takenBack(n Noted, a Alert, env Env) report.Event {
+	return report.Event{
+		Day: env.Day(n.At.Time()), At: n.At.Time(), Subject: n.Subject,
+		TakenBack: &report.TakenBack{Alert: a.Labels["alertname"], Reason: n.Reason, Risks: n.Risks},
+	}
 }

@@ -32,6 +32,7 @@ type Group struct {
 	Seq       int      `json:"q,omitempty"` // incidents opened so far; makes their ids differ
 
 	Recorded  Episodes   `json:"rc,omitempty"` // firing alerts that open no incident
+	Noted     []Noted    `json:"nt,omitempty"` // what was recorded of them
 	Orphans   []Gone     `json:"or,omitempty"` // resolves whose firing was not seen, less than LateCopy ago
 	Deferred  []Deferred `json:"df,omitempty"` // recorded alerts whose urgency may rise by itself
 	Told      []Told     `json:"to,omitempty"` // stale rules that the group asked about today
@@ -42,6 +43,98 @@ type Group struct {
 type Deferred struct {
 	Alert Alert   `json:"a"`
 	At    Instant `json:"t"`
+}
+
+// Noted is what was recorded of alerts that opened no incident. When one of them
+// comes to open one after all, that is taken back.
+type Noted struct {
+	At      Instant        `json:"t"`
+	Subject string         `json:"s"`
+	Reason  string         `json:"r"`
+	Risks   []routing.Risk `json:"k,omitempty"`
+	Alerts  []uint64       `json:"f"` // fingerprints, in order
+}
+
+// ledger has the alerts of a group that open no incident, while a webhook is
+// taken in: it may have tens of thousands of them.
+type ledger struct {
+	episodes map[uint64]Episode
+	noted    []Noted        // their Alerts are set at the end
+	of       map[uint64]int // fingerprint to what was recorded of it
+	changed  bool
+}
+
+func ledgerOf(g *Group) ledger {
+	l := ledger{episodes: make(map[uint64]Episode, len(g.Recorded)), noted: slices.Clone(g.Noted), of: map[uint64]int{}}
+	for _, e := range g.Recorded {
+		l.episodes[e.Fingerprint] = e
+	}
+	for i, n := range g.Noted {
+		for _, fp := range n.Alerts {
+			l.of[fp] = i
+		}
+	}
+	return l
+}
+
+// add takes an alert in, or notes that it still fires.
+func (l *ledger) add(e Episode) {
+	old, known := l.episodes[e.Fingerprint]
+	if known {
+		e.StartsAt, e.Urgency = max(old.StartsAt, e.StartsAt), old.Urgency
+	}
+	if e != old {
+		l.episodes[e.Fingerprint], l.changed = e, true
+	}
+}
+
+// note keeps what was recorded of an alert.
+func (l *ledger) note(n Noted, fp uint64) {
+	i := slices.IndexFunc(l.noted, func(o Noted) bool {
+		return o.At == n.At && o.Subject == n.Subject && o.Reason == n.Reason && slices.Equal(o.Risks, n.Risks)
+	})
+	if i < 0 {
+		i, l.noted = len(l.noted), append(l.noted, n)
+	}
+	l.of[fp] = i
+}
+
+// forget ends what is kept of an alert, and tells what was recorded of it: At is
+// 0 if that is not known.
+func (l *ledger) forget(fp uint64) (n Noted, known bool) {
+	if _, known = l.episodes[fp]; !known {
+		return n, false
+	}
+	if i, ok := l.of[fp]; ok {
+		n = l.noted[i]
+	}
+	delete(l.episodes, fp)
+	delete(l.of, fp)
+	l.changed = true
+	return n, true
+}
+
+// settle writes back what changed, in the order in which it is kept.
+func (l *ledger) settle(g *Group) {
+	if !l.changed {
+		return
+	}
+	g.Recorded, g.Noted = nil, nil
+	for _, fp := range slices.Sorted(maps.Keys(l.episodes)) {
+		g.Recorded = append(g.Recorded, l.episodes[fp])
+	}
+	for i := range l.noted {
+		l.noted[i].Alerts = nil
+	}
+	for _, fp := range slices.Sorted(maps.Keys(l.of)) {
+		n := &l.noted[l.of[fp]]
+		n.Alerts = append(n.Alerts, fp)
+	}
+	for _, n := range l.noted {
+		if len(n.Alerts) > 0 {
+			g.Noted = append(g.Noted, n)
+		}
+	}
 }
 
 // maxDeferred bounds the group record; further ones are looked at again when Alertmanager repeats them.
@@ -101,7 +194,7 @@ type Resolutions struct{ Applied, Unknown, Early int }
 type Ingested struct {
 	Group       Group
 	Incidents   []Incident     // all that were given, and new ones
-	Facts       []report.Event // of alerts that open no incident
+	Facts       []report.Event // of the alerts; what follows from them, Facts tells
 	Resolutions Resolutions
 	// StaleRules are those for which an incident was opened. The caller claims
 	// their day; for those that another group claimed it calls Ingest again,
@@ -131,7 +224,7 @@ func Ingest(g Group, incs []Incident, source string, w routing.Webhook, now time
 		in.out.Group = Group{Schema: Schema, ID: id, Source: source, Labels: w.GroupLabels}
 	}
 	in.out.Group.Incidents = slices.Clone(g.Incidents)
-	in.out.Group.Recorded = slices.Clone(g.Recorded)
+	in.recorded = ledgerOf(&g)
 	in.out.Group.Deferred = slices.Clone(g.Deferred)
 	in.out.Incidents = slices.Clone(incs)
 	in.observes = make([]Observe, len(incs))
@@ -164,8 +257,13 @@ func Ingest(g Group, incs []Incident, source string, w routing.Webhook, now time
 		if w.GroupKey == "" { // ours, for deferred alerts: it does not know
 			ob.Truncated = in.out.Incidents[i].Truncated
 		}
-		in.out.Incidents[i], _ = Step(in.out.Incidents[i], ob, now, env)
+		before := in.out.Incidents[i]
+		in.out.Incidents[i], _ = Step(before, ob, now, env)
+		if ev, any := in.heard(ob, &before, &in.out.Incidents[i]); any {
+			in.out.Facts = append(in.out.Facts, ev)
+		}
 	}
+	in.recorded.settle(&in.out.Group)
 	in.prune()
 	return in.out
 }
@@ -175,13 +273,40 @@ type ingest struct {
 	observes []Observe // beside out.Incidents
 	w        *routing.Webhook
 	orphans  []Gone
+	recorded ledger
+	ended    map[uint64]Instant // by the webhook's own resolves
+	counted  map[uint64]bool    // episodes that were counted before, as far as their incident does not know them
 	now      Instant
 	at       time.Time
 	env      Env
 	quiet    map[StaleRule]bool
 }
 
-// day is the day of the facts and of what is asked once a day.
+// forget ends what is kept of a recorded alert.
+func (in *ingest) forget(fp uint64) (n Noted, known bool) {
+	if n, known = in.recorded.forget(fp); known {
+		g := &in.out.Group
+		g.Deferred = slices.DeleteFunc(g.Deferred, func(d Deferred) bool { return d.Alert.Fingerprint == fp })
+	}
+	return n, known
+}
+
+func (in *ingest) count(fp uint64) {
+	if in.counted == nil {
+		in.counted = map[uint64]bool{}
+	}
+	in.counted[fp] = true
+}
+
+// end remembers a resolve that counts.
+func (in *ingest) end(fp uint64, ends Instant) {
+	if in.ended == nil {
+		in.ended = map[uint64]Instant{}
+	}
+	in.ended[fp] = max(in.ended[fp], ends)
+}
+
+// day is the day of what is asked once a day.
 func (in *ingest) day() string { return in.at.UTC().Format(time.DateOnly) }
 
 // toldToday are the stale rules that the group asked about today.
@@ -209,14 +334,13 @@ func (in *ingest) resolved(a *routing.WebhookAlert) {
 			return
 		}
 		in.out.Resolutions.Applied++
+		in.end(a.Fingerprint, ends)
 		in.observes[i].Resolved = append(in.observes[i].Resolved, Seen{Alert: keep(a)})
 		return
 	}
-	g := &in.out.Group
-	if j, ok := g.Recorded.find(a.Fingerprint); ok {
-		if ends >= g.Recorded[j].StartsAt {
-			g.Recorded = slices.Delete(g.Recorded, j, j+1)
-			g.Deferred = slices.DeleteFunc(g.Deferred, func(d Deferred) bool { return d.Alert.Fingerprint == a.Fingerprint })
+	if e, ok := in.recorded.episodes[a.Fingerprint]; ok {
+		if ends >= e.StartsAt {
+			in.forget(a.Fingerprint)
 			in.orphans = append(in.orphans, Gone{a.Fingerprint, ends, in.now})
 		}
 		return
@@ -247,8 +371,12 @@ func (in *ingest) firing(a *routing.WebhookAlert) {
 			// One that has come to count for more than the incident closed with was
 			// never answered.
 			rose := inc.ClosedBy == nil && r.Urgency.Rank() > inc.Episodes[j].Urgency.Rank()
-			if !rose && starts <= max(inc.ClosedAt, inc.Episodes[j].StartsAt) {
+			same := starts <= max(inc.ClosedAt, inc.Episodes[j].StartsAt)
+			if same && !rose {
 				return
+			}
+			if same {
+				in.count(a.Fingerprint) // when the incident had it
 			}
 			inc.Episodes = slices.Clone(inc.Episodes)
 			inc.Episodes = slices.Delete(inc.Episodes, j, j+1)
@@ -268,11 +396,12 @@ func (in *ingest) firing(a *routing.WebhookAlert) {
 		record, reason = true, "the service is decommissioned and the fallback team was told of this alert today"
 	}
 	if record {
-		if j, ok := g.Recorded.find(a.Fingerprint); ok {
-			g.Recorded[j].StartsAt = max(g.Recorded[j].StartsAt, starts)
-		} else {
-			g.Recorded = slices.Insert(g.Recorded, j, Episode{a.Fingerprint, starts, r.Urgency})
+		_, known := in.recorded.episodes[a.Fingerprint]
+		in.recorded.add(Episode{a.Fingerprint, starts, r.Urgency})
+		if !known && !in.counted[a.Fingerprint] {
+			in.count(a.Fingerprint)
 			in.out.Facts = append(in.out.Facts, recordedFact(seen.Alert, r, reason, in.at, in.env))
+			in.recorded.note(Noted{At: in.now, Subject: r.Subject, Reason: reason, Risks: r.Risks}, a.Fingerprint)
 		}
 		if seen.ReviewAt != 0 && len(g.Deferred) < maxDeferred &&
 			!slices.ContainsFunc(g.Deferred, func(d Deferred) bool { return d.Alert.Fingerprint == a.Fingerprint }) {
@@ -280,9 +409,11 @@ func (in *ingest) firing(a *routing.WebhookAlert) {
 		}
 		return
 	}
-	if j, ok := g.Recorded.find(a.Fingerprint); ok {
-		g.Recorded = slices.Delete(g.Recorded, j, j+1)
-		g.Deferred = slices.DeleteFunc(g.Deferred, func(d Deferred) bool { return d.Alert.Fingerprint == a.Fingerprint })
+	if noted, ok := in.forget(a.Fingerprint); ok {
+		in.count(a.Fingerprint) // when it was recorded
+		if noted.At != 0 {
+			in.out.Facts = append(in.out.Facts, takenBack(noted, seen.Alert, in.env))
+		}
 	}
 	if asks {
 		in.out.StaleRules = append(in.out.StaleRules, stale)
@@ -300,7 +431,7 @@ func (in *ingest) late(fp uint64, starts Instant) bool {
 		i, ok := slices.BinarySearchFunc(gone, fp, func(t Gone, fp uint64) int { return cmp.Compare(t.Fingerprint, fp) })
 		return ok && starts <= gone[i].EndsAt && in.now < gone[i].Received.plus(LateCopy)
 	}
-	if match(in.out.Group.Orphans) {
+	if ends, ok := in.ended[fp]; ok && starts <= ends || match(in.out.Group.Orphans) {
 		return true
 	}
 	for i := range in.out.Incidents {

@@ -115,7 +115,9 @@ again:
 	}
 	w.groups[gid] = roundTrip(out.Group)
 	for _, f := range out.Facts {
-		w.log("recorded %s of %s: %s", f.Alerts[0].Name, f.Subject, f.Recorded)
+		if f.Recorded != "" {
+			w.log("recorded %s of %s: %s", f.Alerts[0].Name, f.Subject, f.Recorded)
+		}
 		w.facts = append(w.facts, f)
 	}
 	for _, inc := range out.Incidents {
@@ -146,6 +148,11 @@ func (w *world) do(id string, ev Event) Answer {
 // commit stores an incident, says what changed, and delivers what is due.
 func (w *world) commit(inc Incident) {
 	old := w.incs[inc.ID]
+	before := &old
+	if old.ID == "" {
+		before = nil
+	}
+	w.facts = append(w.facts, Facts(before, &inc, w.now, w.env)...)
 	inc, taken := Take(inc, w.now, func(_ Delivery, now Instant) Instant { return now })
 	w.incs[inc.ID] = roundTrip(inc)
 	for _, e := range inc.Timeline {

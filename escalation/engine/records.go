@@ -275,6 +275,9 @@ func (e *Engine) facts(ctx context.Context, t *txn, events []report.Event) error
 		for _, ev := range byKey[key] {
 			facts.Add(ev)
 		}
+		if facts.Day == "" {
+			continue // a correction of what is not kept any more
+		}
 		data, err := json.Marshal(&facts)
 		if err != nil {
 			return fmt.Errorf("encode %s: %w", key, err)
@@ -292,30 +295,99 @@ func (e *Engine) facts(ctx context.Context, t *txn, events []report.Event) error
 // Facts returns what was recorded from one day to another, both included. Facts
 // of one day and subject may come in several pieces.
 func (e *Engine) Facts(ctx context.Context, from, to string) ([]report.Facts, error) {
-	prefix := "f/"
-	for i := 0; i < len(from) && i < len(to) && from[i] == to[i]; i++ {
-		prefix += from[i : i+1]
-	}
-	var all []report.Facts
-	var broken error
-	err := e.scan(ctx, prefix, func(rec store.Record) bool {
-		var f report.Facts
-		if err := json.Unmarshal(rec.Data, &f); err != nil {
-			broken = errors.Join(broken, fmt.Errorf("decode %s: %w", rec.Key.ID, err))
-			return true
-		}
-		if from <= f.Day && f.Day <= to {
-			all = append(all, f)
-		}
-		return true
-	})
-	if broken != nil {
-		e.log.Error("facts that cannot be read are left out", "err", broken)
-	}
+	all, _, err := e.pieces(ctx, from, to)
+	return all, err
+}
+
+// RiskFacts returns the Facts of the same days, and those of earlier days that
+// got a risk on one of them: of incidents that went on.
+func (e *Engine) RiskFacts(ctx context.Context, from, to string) ([]report.Facts, error) {
+	all, partitions, err := e.pieces(ctx, from, to)
 	if err != nil {
-		return nil, fmt.Errorf("read facts: %w", err)
+		return nil, err
+	}
+	earlier := map[uint8][]string{}
+	for i, f := range all {
+		for _, day := range f.Earlier {
+			p, key := partitions[i], report.Key(day, f.Subject)
+			if day < from && !slices.Contains(earlier[p], key) {
+				earlier[p] = append(earlier[p], key)
+			}
+		}
+	}
+	for p, keys := range earlier {
+		recs, err := e.loadAny(ctx, p, keys...)
+		if err != nil {
+			return nil, fmt.Errorf("read earlier facts: %w", err)
+		}
+		for _, rec := range recs {
+			if rec.Data == nil {
+				continue
+			}
+			if f, ok := e.decodeFacts(rec); ok {
+				all = append(all, f)
+			}
+		}
 	}
 	return all, nil
+}
+
+// pieces reads facts, and the partition that each is in.
+func (e *Engine) pieces(ctx context.Context, from, to string) (all []report.Facts, partitions []uint8, err error) {
+	for _, prefix := range factPrefixes(from, to) {
+		err := e.scan(ctx, prefix, func(rec store.Record) bool {
+			if day := factDay(rec.Key.ID); day < from || to < day {
+				return true
+			}
+			if f, ok := e.decodeFacts(rec); ok {
+				all, partitions = append(all, f), append(partitions, rec.Key.Partition)
+			}
+			return true
+		})
+		if err != nil {
+			return nil, nil, fmt.Errorf("read facts: %w", err)
+		}
+	}
+	return all, partitions, nil
+}
+
+func (e *Engine) decodeFacts(rec store.Record) (f report.Facts, ok bool) {
+	if err := json.Unmarshal(rec.Data, &f); err != nil {
+		e.log.Error("facts that cannot be read are left out", "record", rec.Key.ID, "err", err)
+		return f, false
+	}
+	return f, true
+}
+
+// factDay is the day in the key of facts: f/DAY/HASH.
+func factDay(key string) string {
+	day, _, _ := strings.Cut(strings.TrimPrefix(key, "f/"), "/")
+	return day
+}
+
+// factPrefixes are prefixes of keys that together cover the facts of some days:
+// those of a few weeks by tens of days, so that not much else is read; of a few
+// months by months. Each is one pass over the store, so there are not many.
+func factPrefixes(from, to string) []string {
+	first, err := time.Parse(time.DateOnly, from)
+	last, err2 := time.Parse(time.DateOnly, to)
+	cut, days := len("2006-01-0"), 0
+	if err == nil && err2 == nil {
+		days = int(last.Sub(first).Hours()/24) + 1
+	}
+	switch {
+	case days < 1 || days > 100:
+		return []string{"f/"}
+	case days > 31:
+		cut = len("2006-01")
+	}
+	var prefixes []string
+	for d := first; !d.After(last); d = d.AddDate(0, 0, 1) {
+		if p := "f/" + d.Format(time.DateOnly)[:cut]; !slices.Contains(prefixes, p) {
+			prefixes = append(prefixes, p)
+		}
+	}
+	return prefixes
 }
 
 // claimDay tells whether this group is the one that may ask the fallback team

@@ -48,12 +48,8 @@ func (e *Engine) planWeekly(ctx context.Context) error {
 		was := rec
 		if w == nil {
 			rec.Schedule, rec.Next = "", 0
-		} else if s := scheduleOf(w); s != rec.Schedule {
-			rec.Schedule = s
-			rec.Next, err = nextReport(w, e.store.Now())
-			if err != nil {
-				return err
-			}
+		} else if err := rec.plan(w, e.store.Now()); err != nil {
+			return err
 		}
 		if recs[0].Data != nil && rec == was || recs[0].Version == 0 && w == nil {
 			return nil
@@ -62,6 +58,45 @@ func (e *Engine) planWeekly(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// plan sets when the report is due. A new schedule counts at once, whether it
+// is earlier or later; but what is due already is not put off by it, nor is a
+// report of which the new hour has just passed. Under the same schedule nothing
+// is due later than planned now: a clock that was ahead, or a replica with
+// another configuration, may have planned too late.
+func (r *weeklyRecord) plan(w *config.Weekly, now time.Time) error {
+	next, err := nextReport(w, now)
+	if err != nil {
+		return err
+	}
+	schedule := scheduleOf(w)
+	switch {
+	case r.Next != 0 && !r.Next.Time().After(now):
+	case schedule == r.Schedule && r.Next != 0:
+		r.Next = min(r.Next, next)
+	default:
+		r.Next = next
+		if r.Schedule == "" {
+			break // it was off: nobody waited for a report
+		}
+		last, err := report.ParsePeriod("last", now, zone(w))
+		if err != nil {
+			return err
+		}
+		if last.String() == r.Done || last.To < report.Day(r.Since.Time(), zone(w)) {
+			break
+		}
+		over, err := time.ParseInLocation(time.DateOnly, last.Next().From, zone(w))
+		if err != nil {
+			return fmt.Errorf("date the end of %s: %w", last, err)
+		}
+		if r.Next, err = nextReport(w, over.Add(-time.Second)); err != nil {
+			return err
+		}
+	}
+	r.Schedule = schedule
+	return nil
 }
 
 func (e *Engine) saveWeekly(ctx context.Context, version uint64, rec weeklyRecord) error {
@@ -131,7 +166,9 @@ func (e *Engine) dueWeekly(ctx context.Context, claimed store.Record) error {
 		rec.Done = p.String()
 		e.log.Info("weekly report due", "period", p.String())
 	}
-	if rec.Next, err = nextReport(w, now); err != nil {
+	// By our schedule, and said so: a replica with another one plans anew.
+	rec.Schedule, rec.Next = scheduleOf(w), 0
+	if err := rec.plan(w, now); err != nil {
 		return err
 	}
 	return e.saveWeekly(ctx, claimed.Version, rec)

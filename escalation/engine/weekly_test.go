@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"callchain/config"
 	"callchain/escalation"
 	"callchain/escalation/store"
 	"callchain/escalation/store/mem"
@@ -297,6 +298,131 @@ func TestReportCatchesUp(t *testing.T) {
 		run(time.Minute)
 		if got := weeks(); len(got) != 2 {
 			t.Errorf("sent again: %v", got)
+		}
+	})
+}
+
+// A risk of an incident that has gone on for long is found by the day on which
+// it was recorded, and counts in the week in which the alert was received.
+func TestRiskOfAnOldIncident(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, stop := weeklyEngine(t, alone{mem.New()}, &fake{}, &fake{})
+		t.Cleanup(stop)
+		time.Sleep(time.Until(time.Date(2000, 1, 28, 9, 0, 0, 0, time.UTC)))
+		if err := e.Webhook(t.Context(), "main", webhook("Slow", "parsoid", "page", true, time.Now())); err != nil {
+			t.Fatal(err)
+		}
+		began := e.Now().Format(time.DateOnly)
+		time.Sleep(12 * 24 * time.Hour)
+		list, _, err := e.Incidents(t.Context(), Filter{})
+		if err != nil || len(list) != 1 {
+			t.Fatal(list, err)
+		}
+		if _, a, err := e.Do(t.Context(), list[0].ID, escalation.Acknowledge{By: escalation.Actor{Handle: "gus", Via: "api"}, TakeOver: true}); err != nil || a.Kind != escalation.Done {
+			t.Fatal(a, err)
+		}
+		now := e.Now()
+		facts, err := e.RiskFacts(t.Context(), now.Format(time.DateOnly), now.Format(time.DateOnly))
+		if err != nil {
+			t.Fatal(err)
+		}
+		risks := report.Risks(facts, report.RiskFilter{Since: now.Add(-time.Hour)}, e.Snapshot().Catalog)
+		if len(risks.Risks) != 1 || risks.Risks[0].Kind != routing.RiskHeroics || risks.Risks[0].Incident != list[0].ID || len(risks.Counts) != 1 {
+			t.Errorf("of the last hour: %+v; want the heroics", risks)
+		}
+		if facts, err = e.Facts(t.Context(), began, began); err != nil || len(facts) != 1 || facts[0].RiskCounts[routing.RiskHeroics] != 1 {
+			t.Errorf("on the day it began: %+v, %v", facts, err)
+		}
+	})
+}
+
+// Facts are read by prefixes that cover every day asked for, and not much more.
+func TestFactPrefixes(t *testing.T) {
+	for _, tt := range []struct {
+		from, to string
+		want     []string
+	}{
+		{"2026-11-20", "2026-11-20", []string{"f/2026-11-2"}},
+		{"2026-11-09", "2026-11-22", []string{"f/2026-11-0", "f/2026-11-1", "f/2026-11-2"}},
+		{"2026-12-21", "2027-01-03", []string{"f/2026-12-2", "f/2026-12-3", "f/2027-01-0"}},
+		{"2026-11-25", "2027-01-20", []string{"f/2026-11", "f/2026-12", "f/2027-01"}},
+		{"2025-11-20", "2026-11-20", []string{"f/"}},
+		{"2026-11-20", "2026-11-19", []string{"f/"}},
+	} {
+		if diff := cmp.Diff(tt.want, factPrefixes(tt.from, tt.to)); diff != "" {
+			t.Errorf("%s to %s (-want +got):\n%s", tt.from, tt.to, diff)
+		}
+	}
+}
+
+// When the report is due follows the configuration, whatever was planned before.
+func TestWeeklyPlan(t *testing.T) {
+	at := func(day, hour int) time.Time { return time.Date(2026, time.November, day, hour, 0, 0, 0, time.UTC) }
+	const nine, ten, tuesday = "0 9 * * MON", "0 10 * * MON", "0 9 * * TUE"
+	for _, tt := range []struct {
+		name, planned string
+		next          time.Time // as planned
+		schedule      string
+		now, want     time.Time
+	}{ // on the 20th and from the 27th the report of the week before was sent, on the 23rd it was not
+		{"first", "", time.Time{}, nine, at(20, 12), at(23, 9)},
+		{"again", nine, at(23, 9), nine, at(20, 12), at(23, 9)},
+		{"an earlier hour", ten, at(23, 10), nine, at(20, 12), at(23, 9)},
+		{"an earlier day", tuesday, at(24, 9), nine, at(20, 12), at(23, 9)},
+		{"a later hour", nine, at(23, 9), ten, at(20, 12), at(23, 10)},
+		{"a later day", nine, at(23, 9), tuesday, at(23, 8), at(24, 9)},
+		{"a later hour when it is due", nine, at(23, 9), ten, at(23, 9), at(23, 9)},
+		{"a later hour, missed while down", nine, at(16, 9), ten, at(20, 12), at(16, 9)},
+		{"an hour that is past today", ten, at(23, 10), nine, at(23, 9).Add(time.Minute), at(23, 9)},
+		{"a day that is past this week", "0 9 * * WED", at(25, 9), tuesday, at(24, 12), at(24, 9)},
+		{"a day that is past, after the report", nine, at(30, 9), tuesday, at(27, 12), at(24+7, 9)},
+		{"by a clock that was ahead", nine, at(30, 9), nine, at(20, 12), at(23, 9)},
+		{"switched on again", "", time.Time{}, ten, at(23, 9), at(23, 10)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			rec := weeklyRecord{Next: escalation.At(tt.next), Since: escalation.At(at(1, 0)), Done: "2026-W46"}
+			if tt.now.Day() >= 27 {
+				rec.Done = "2026-W47"
+			}
+			if tt.planned != "" {
+				rec.Schedule = scheduleOf(&config.Weekly{Schedule: config.At[string]{V: tt.planned}})
+			}
+			w := &config.Weekly{Schedule: config.At[string]{V: tt.schedule}}
+			if err := rec.plan(w, tt.now); err != nil {
+				t.Fatal(err)
+			}
+			if got := rec.Next.Time(); !got.Equal(tt.want) || rec.Schedule != scheduleOf(w) {
+				t.Errorf("due %v under %q; want %v under the new schedule", got, rec.Schedule, tt.want)
+			}
+		})
+	}
+}
+
+// A replica with an old configuration sends and plans by its schedule. The one
+// with the new schedule does not miss its own hour for that.
+func TestReplicasPlanApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st, slack := mem.New(), &fake{}
+		e, stop := weeklyEngine(t, alone{st}, slack, &fake{})
+		t.Cleanup(stop)
+		time.Sleep(time.Until(time.Date(2000, 1, 11, 12, 0, 0, 0, time.UTC))) // a Tuesday
+		recs, err := st.Load(t.Context(), 0, weeklyKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var rec weeklyRecord
+		if err := json.Unmarshal(recs[0].Data, &rec); err != nil {
+			t.Fatal(err)
+		}
+		rec.Next = rec.Next + escalation.Instant((7 * 24 * time.Hour).Milliseconds()) // a week later than it should be
+		if err := e.saveWeekly(t.Context(), recs[0].Version, rec); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Until(time.Date(2000, 1, 17, 9, 0, 0, 0, time.UTC)))
+		if !slices.ContainsFunc(slack.all(), func(d delivered) bool {
+			return d.Kind == notifiers.Report && strings.HasSuffix(d.Report.More, "2000-W02")
+		}) {
+			t.Error("the report of the second week did not come on its Monday")
 		}
 	})
 }

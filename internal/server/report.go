@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -39,8 +40,11 @@ func (s *Server) weekly(ctx context.Context, v *view, period string, public bool
 	if err != nil {
 		return report.Report{}, bad("%s", err)
 	}
+	if kept := s.keptSince(v); p.To < kept {
+		return report.Report{}, bad("period %s: what is recorded is kept for %s (store.retention), that week is gone", p.Week, model.Duration(v.Config.Store.Retention.V))
+	}
 	// Build takes the two weeks apart.
-	facts, err := s.engine.Facts(ctx, p.Previous().From, p.To)
+	facts, err := s.memory.facts(ctx, p.Previous().From, p.To, !public)
 	if err != nil {
 		return report.Report{}, unread(err)
 	}
@@ -50,7 +54,16 @@ func (s *Server) weekly(ctx context.Context, v *view, period string, public bool
 	return report.Build(p, facts, facts, v.Catalog), nil
 }
 
+// keptSince is the first day of which everything that was recorded is kept.
+func (s *Server) keptSince(v *view) string {
+	return report.Day(s.engine.Now().Add(-time.Duration(v.Config.Store.Retention.V)), v.Config.Reports.Zone())
+}
+
 func unread(err error) error {
+	var known *failure
+	if errors.As(err, &known) {
+		return err
+	}
 	return &failure{http.StatusServiceUnavailable, "store_unavailable", "what is recorded could not be read in time; try again", err}
 }
 
@@ -60,7 +73,7 @@ func (s *Server) weeklyReport(r *http.Request, v *view) (any, error) {
 
 // riskList is the answer of /api/v1/risks.
 type riskList struct {
-	From string `json:"from"` // the days that the counts are of
+	From string `json:"from"` // the days on which they were recorded
 	To   string `json:"to"`
 	report.RiskList
 }
@@ -71,9 +84,6 @@ func (s *Server) listedRisks(r *http.Request, v *view, public bool) (riskList, e
 	f := report.RiskFilter{Kind: routing.Risk(q.Get("kind")), Service: q.Get("service"), Limit: someRisks}
 	if f.Kind != "" && !slices.Contains(report.Kinds, f.Kind) {
 		return riskList{}, bad("kind is one of %s", kindList())
-	}
-	if svc := v.Catalog.Service(f.Service); f.Service != "" && svc != nil {
-		f.Service = svc.Name
 	}
 	if text := q.Get("limit"); text != "" {
 		n, err := strconv.Atoi(text)
@@ -90,14 +100,14 @@ func (s *Server) listedRisks(r *http.Request, v *view, public bool) (riskList, e
 	f.Since = since
 	zone := v.Config.Reports.Zone()
 	out := riskList{From: report.Day(since, zone), To: report.Day(now, zone)}
-	facts, err := s.engine.Facts(r.Context(), out.From, out.To)
+	facts, err := s.memory.facts(r.Context(), max(out.From, s.keptSince(v)), out.To, !public)
 	if err != nil {
 		return riskList{}, unread(err)
 	}
 	if public {
 		facts = report.Public(facts)
 	}
-	out.RiskList = report.Risks(facts, f)
+	out.RiskList = report.Risks(facts, f, v.Catalog)
 	return out, nil
 }
 
@@ -137,8 +147,11 @@ func (s *Server) reportPage(w http.ResponseWriter, r *http.Request) {
 	doc := rep.Document(pageItems, "callchain report --period "+rep.Period.Week)
 	data := struct {
 		report.Document
-		Previous, Next string // "" if it has not begun
-	}{Document: doc, Previous: rep.Period.Previous().Week}
+		Previous, Next string // "" if it is not kept any more, or has not begun
+	}{Document: doc}
+	if before := rep.Period.Previous(); before.To >= s.keptSince(v) {
+		data.Previous = before.Week
+	}
 	if after := rep.Period.Next(); after.From <= report.Day(s.engine.Now(), v.Config.Reports.Zone()) {
 		data.Next = after.Week
 	}

@@ -69,6 +69,8 @@ func TestWeeklyReport(t *testing.T) {
 			}
 		})
 	}
+	b = newBench(t) // that remembers no reading
+	b.remember(t)
 	b.engine.notReady = errStore
 	for _, path := range []string{"/api/v1/reports/weekly", "/api/v1/risks"} {
 		if w := b.do("GET", path, "", reader...); w.Code != http.StatusServiceUnavailable {

@@ -58,8 +58,9 @@ type Engine interface {
 	Incidents(ctx context.Context, f engine.Filter) (list []escalation.Incident, next string, err error)
 	TestPage(ctx context.Context, person string, by escalation.Actor) (escalation.Incident, error)
 	Notice(ctx context.Context, n engine.Notice) error
-	// Facts are what is recorded from one day to another, both included.
-	Facts(ctx context.Context, fromDay, toDay string) ([]report.Facts, error)
+	// RiskFacts are what is recorded from one day to another, both included, and
+	// the facts of earlier days that got a risk on one of these.
+	RiskFacts(ctx context.Context, fromDay, toDay string) ([]report.Facts, error)
 	Ready(ctx context.Context) error
 	// Snapshot is the configuration in force; the same pointer while it is.
 	Snapshot() *engine.Snapshot
@@ -101,6 +102,7 @@ type Server struct {
 	view    atomic.Pointer[view]
 	bodies  budget
 	told    notices
+	memory  *memory
 	metrics metrics
 	started time.Time
 	after   sync.WaitGroup // work that goes on after an answer
@@ -108,7 +110,8 @@ type Server struct {
 
 // New builds the handlers. The engine must have a snapshot already.
 func New(d Deps) *Server {
-	s := &Server{deps: d, engine: d.Engine, log: d.Logger, bodies: budget{free: maxInFlight}, started: time.Now()}
+	s := &Server{deps: d, log: d.Logger, bodies: budget{free: maxInFlight}, memory: newMemory(d.Engine.RiskFacts), started: time.Now()}
+	s.engine = remembered{d.Engine, s.memory}
 	if s.deps.Slack == nil {
 		s.deps.Slack = func() Slack { return nil }
 	}

@@ -105,6 +105,7 @@ type fakeEngine struct {
 	incident escalation.Incident
 	notReady error
 	facts    []report.Facts
+	read     func()    // told of each reading of facts; nil: nobody
 	now      time.Time // zero: the wall clock's
 }
 
@@ -165,7 +166,10 @@ func (e *fakeEngine) Notice(_ context.Context, n engine.Notice) error {
 	return nil
 }
 
-func (e *fakeEngine) Facts(_ context.Context, from, to string) ([]report.Facts, error) {
+func (e *fakeEngine) RiskFacts(_ context.Context, from, to string) ([]report.Facts, error) {
+	if e.read != nil {
+		e.read()
+	}
 	if e.notReady != nil {
 		return nil, e.notReady
 	}

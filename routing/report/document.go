@@ -73,6 +73,8 @@ func (r Report) Document(most int, more string) Document {
 		}
 	}
 	add("Vacancies held by directors", "", each(r.Vacancies, Vacancy.item))
+	add("Unowned services that were found",
+		"They were never launched with owners. Find owners, or decommission them.", each(r.Legacy, Legacy.item))
 	if r.Shadow.Pages > 0 {
 		items := each(r.Shadow.People, func(a Answerer) Item { return Item{Head: a.words() + ": " + plural(a.Count, "page", "pages")} })
 		add("Shadow: whom callchain would have paged", "Nothing was sent to them. By team: "+r.Shadow.teams()+".", items)
@@ -142,9 +144,12 @@ func (r Report) lead() []string {
 	if n := sum(r.Recorded); n > 0 {
 		var why []string
 		for _, c := range r.Recorded {
-			why = append(why, fmt.Sprintf("%s %d", cmp.Or(clean(strings.ReplaceAll(c.Name, "_", " "), maxName), "other"), c.Count))
+			why = append(why, fmt.Sprintf("%d (%s)", c.Count, cmp.Or(clean(c.Name, maxLine), "other reasons")))
 		}
 		out = append(out, fmt.Sprintf("%s opened no incident: %s.", plural(n, "alert", "alerts"), strings.Join(why, ", ")))
+	}
+	if n := r.SinglePerson; n.Number == 0 && n.Before > 0 {
+		out = append(out, "No service rested on one person; the week before "+plural(n.Before, "service", "services")+" did.")
 	}
 	if r.Shadow.Pages > 0 {
 		out = append(out, fmt.Sprintf("Shadow mode: %s not sent; below is whom they would have woken.", plural(r.Shadow.Pages, "page was", "pages were")))
@@ -175,10 +180,15 @@ func (c Cost) answers() string {
 	return words
 }
 
-// words is what it cost: "12 alerts, 8 the week before; 9 pages, 2 escalations".
+// words is what it cost, and the week before: "12 alerts, 9 pages, 2 escalations
+// (the week before 8, 5 and 0)".
 func (c Cost) words(then Cost) string {
-	return fmt.Sprintf("%s, %s; %s, %s", plural(c.Alerts, "alert", "alerts"), before(then.Alerts),
-		plural(c.Pages, "page", "pages"), plural(c.Escalations, "escalation", "escalations"))
+	was := "none the week before"
+	if then.Alerts+then.Pages+then.Escalations > 0 {
+		was = fmt.Sprintf("the week before %d, %d and %d", then.Alerts, then.Pages, then.Escalations)
+	}
+	return fmt.Sprintf("%s, %s, %s (%s)", plural(c.Alerts, "alert", "alerts"),
+		plural(c.Pages, "page", "pages"), plural(c.Escalations, "escalation", "escalations"), was)
 }
 
 func (s Service) item() Item {
@@ -350,6 +360,14 @@ func (v Vacancy) item() Item {
 	return it
 }
 
+func (l Legacy) item() Item {
+	it := Item{Head: clean(l.Service, maxName) + ": since " + clean(l.Since, maxName)}
+	if why := clean(l.Reason, maxLine); why != "" {
+		it.Lines = []string{"Reason: " + sentence(why)}
+	}
+	return it
+}
+
 func (s Shadow) teams() string {
 	var out []string
 	for _, t := range s.Teams {
@@ -374,7 +392,11 @@ func (p Product) title() string {
 }
 
 func (p Product) note() string {
-	return fmt.Sprintf("Their services cost %s, %s; %s, %s.", plural(p.Alerts, "alert", "alerts"), before(p.Before),
+	who := "Their services"
+	if p.Kind == byNobody {
+		who = "They"
+	}
+	return fmt.Sprintf("%s cost %s (%s), %s, %s.", who, plural(p.Alerts, "alert", "alerts"), before(p.Before),
 		plural(p.Pages, "page", "pages"), plural(p.Escalations, "escalation", "escalations"))
 }
 
@@ -383,7 +405,8 @@ func (s ServiceCost) item() Item {
 	if weak(s.Assessment) {
 		head += " (" + assessmentWord(s.Assessment) + ")"
 	}
-	return Item{Head: head + ": " + Cost{Alerts: s.Alerts, Pages: s.Pages, Escalations: s.Escalations}.words(Cost{Alerts: s.Before})}
+	return Item{Head: fmt.Sprintf("%s: %s (%s), %s, %s", head, plural(s.Alerts, "alert", "alerts"), before(s.Before),
+		plural(s.Pages, "page", "pages"), plural(s.Escalations, "escalation", "escalations"))}
 }
 
 // subjectWords is a subject for people: a service is just its name.

@@ -55,14 +55,24 @@ type Facts struct {
 	Names       map[string]int         `json:"an,omitempty"` // of the episodes, by alertname; "" beyond MaxNames
 	Recorded    map[string]int         `json:"rc,omitempty"` // episodes that opened no incident, by reason
 	Labels      []LabelSet             `json:"ls,omitempty"` // of episodes without a service
-	Incidents   int                    `json:"i,omitempty"`
-	Pages       int                    `json:"p,omitempty"` // people paged, each time anew
-	Escalations int                    `json:"e,omitempty"` // steps after the first of a round
+	Incidents   int                    `json:"i,omitempty"`  // one that fires again is no new one
+	Pages       int                    `json:"p,omitempty"`  // people paged, each time anew
+	Escalations int                    `json:"e,omitempty"`  // steps after the first of a round
 	Acks        []Ack                  `json:"ak,omitempty"`
 	AckCount    int                    `json:"ac,omitempty"`
 	RiskCounts  map[routing.Risk]int   `json:"rk,omitempty"` // per incident (or recorded alert) once
 	Risks       []Risk                 `json:"ri,omitempty"` // the first MaxRisks of them
+	RisksEnd    time.Time              `json:"re,omitzero"`  // of the last one that is not in the list
 	Shadow      map[string]int         `json:"sh,omitempty"` // shadow: pages that were not sent, by handle
+
+	// Earlier are days before this one whose Facts got a risk on this day: of
+	// an incident that went on. Facts may hold nothing else.
+	Earlier []string `json:"er,omitempty"`
+}
+
+// none tells whether nothing happened on the day.
+func (f *Facts) none() bool {
+	return f.Alerts == 0 && f.Incidents == 0 && f.Pages == 0 && f.Escalations == 0 && f.AckCount == 0 && len(f.RiskCounts) == 0 && len(f.Shadow) == 0
 }
 
 // LabelSet is a label set that led to no service, and how often.
@@ -106,12 +116,27 @@ type Event struct {
 
 	Alerts      []Alert // new episodes
 	Recorded    string  // the reason why they opened no incident; "" if they did
-	Opened      bool    // an incident began, or fired again
+	Opened      bool    // an incident began
 	Pages       int
 	Shadow      []string // handles that would have been paged
 	Escalations int
 	Ack         *Ack
 	Risks       []Risk // new ones of the incident or of the recorded alert
+
+	// Earlier is the day to which a risk of this day was added instead; such an
+	// event adds nothing else.
+	Earlier string
+	// TakenBack corrects what was recorded at At; such an event adds nothing.
+	TakenBack *TakenBack
+}
+
+// TakenBack is said of an alert that was recorded and comes to be one of an
+// incident: it was counted, but it is none that opened no incident, and its
+// risks are the incident's.
+type TakenBack struct {
+	Alert  string // its name
+	Reason string // why it was thought to open none
+	Risks  []routing.Risk
 }
 
 // Alert is one new episode.
@@ -123,7 +148,7 @@ type Alert struct {
 
 // Empty tells whether there is nothing to add.
 func (e Event) Empty() bool {
-	return len(e.Alerts) == 0 && !e.Opened && e.Pages == 0 && len(e.Shadow) == 0 && e.Escalations == 0 && e.Ack == nil && len(e.Risks) == 0
+	return len(e.Alerts) == 0 && !e.Opened && e.Pages == 0 && len(e.Shadow) == 0 && e.Escalations == 0 && e.Ack == nil && len(e.Risks) == 0 && e.Earlier == "" && e.TakenBack == nil
 }
 
 // Key is the key of the record that holds the Facts of a day and subject,

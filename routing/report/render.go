@@ -181,6 +181,10 @@ func (r Report) CSV() (string, error) {
 		rows []Service
 	}{{"not_owned", r.NotOwned}, {"decommissioned", r.Decommissioned}, {"owned", r.Owned}} {
 		for _, s := range list.rows {
+			todo := s.Advice.Text
+			if list.kind == "decommissioned" {
+				todo = "remove the alerting rule: the service is gone"
+			}
 			tier := ""
 			if s.Tier > 0 {
 				tier = strconv.Itoa(s.Tier)
@@ -195,7 +199,7 @@ func (r Report) CSV() (string, error) {
 			}
 			if err := write(r.Period.Week, list.kind, s.Service, tier, string(s.State), string(s.Assessment), keys(s.MissingRoles), strings.Join(kept, "; "), "",
 				strconv.Itoa(s.Alerts), strconv.Itoa(s.Before.Alerts), strconv.Itoa(s.Incidents), strconv.Itoa(s.Pages), strconv.Itoa(s.Escalations),
-				strconv.Itoa(s.Answers), number(s.MedianAck), number(s.WorstAck), people(s.AnsweredBy), s.Advice.Text); err != nil {
+				strconv.Itoa(s.Answers), number(s.MedianAck), number(s.WorstAck), people(s.AnsweredBy), todo); err != nil {
 				return "", fmt.Errorf("write the report as CSV: %w", err)
 			}
 		}

@@ -33,6 +33,7 @@ type Report struct {
 	Heroics      []Heroics    `json:"heroics"` // by the team of who answered
 	SinglePerson SinglePerson `json:"single_person"`
 	Vacancies    []Vacancy    `json:"vacancies"` // of the catalog, whether they had alerts or not
+	Legacy       []Legacy     `json:"legacy"`    // likewise: unowned services that were found
 	Products     []Product    `json:"product_management"`
 	Risks        []RiskKind   `json:"risks"` // every kind
 	Shadow       Shadow       `json:"shadow"`
@@ -142,6 +143,13 @@ type Vacancy struct {
 	Reason   string `json:"reason"`
 }
 
+// Legacy is a service that was unowned when it was found, and still is.
+type Legacy struct {
+	Service string `json:"service"`
+	Since   string `json:"since"` // 2014-03-01
+	Reason  string `json:"reason"`
+}
+
 // Product is what the services of one product management owner cost.
 type Product struct {
 	Owner       string        `json:"owner"`   // a team or a person; "" if nobody
@@ -196,7 +204,7 @@ func Build(period Period, week, before []Facts, cat *catalog.Catalog) Report {
 		Totals: b.now.all.cost(), Before: b.then.all.cost(),
 		Assessments: b.assessments(), Recorded: names(b.now.all.recorded),
 		NotOwned: []Service{}, UnknownService: []Unknown{}, Unmapped: []Unknown{}, Decommissioned: []Service{}, Owned: []Service{},
-		GoneQuiet: []string{}, Heroics: b.heroics(), SinglePerson: b.singlePerson(), Vacancies: vacancies(cat),
+		GoneQuiet: []string{}, Heroics: b.heroics(), SinglePerson: b.singlePerson(), Vacancies: vacancies(cat), Legacy: legacy(cat),
 		Risks: b.risks(), Shadow: b.shadow(),
 	}
 	for _, t := range b.now.sorted() {
@@ -394,16 +402,32 @@ func (b builder) heroics() []Heroics {
 func (b builder) singlePerson() SinglePerson {
 	out := SinglePerson{Services: []string{}}
 	for _, t := range b.now.sorted() {
-		if t.service != "" && t.risks[routing.RiskSinglePerson] > 0 {
+		if t.restsOnOne() {
 			out.Services = append(out.Services, t.service)
 		}
 	}
 	for _, t := range b.then.subjects {
-		if t.service != "" && t.risks[routing.RiskSinglePerson] > 0 {
+		if t.restsOnOne() {
 			out.Before++
 		}
 	}
 	out.Number = len(out.Services)
+	return out
+}
+
+// restsOnOne tells whether one person is all that a service has. That only the
+// fallback team is asked about a decommissioned one is no want of owners.
+func (t *tally) restsOnOne() bool {
+	return t.service != "" && t.risks[routing.RiskSinglePerson] > 0 && t.assessment != catalog.Decommissioned
+}
+
+func legacy(cat *catalog.Catalog) []Legacy {
+	out := []Legacy{}
+	for _, s := range cat.Services() {
+		if s.State == config.Unowned && s.Entry != nil && s.Entry.Legacy != nil {
+			out = append(out, Legacy{Service: s.Name, Since: s.Entry.Legacy.Since.V.Format(civil), Reason: s.Entry.Legacy.Reason.V})
+		}
+	}
 	return out
 }
 
@@ -432,25 +456,33 @@ const (
 	byNobody   = "none"
 )
 
+// productOwner is who has to be told what a service costs: a Product without numbers.
+func (b builder) productOwner(service string) Product {
+	key := Product{Kind: byNobody}
+	s := b.cat.Service(service)
+	if s == nil {
+		return key
+	}
+	if p := s.ProductManager(); p != nil {
+		key.Manager = p.Handle
+	}
+	switch t := s.Owners[config.ProductManagement]; {
+	case t != nil:
+		key.Owner, key.Kind = t.Name, byTeam
+	case key.Manager != "" && s.Owners[config.ContingencyDevelopment] != nil:
+		key.Owner, key.Kind = key.Manager, byManager
+	case key.Manager != "":
+		key.Owner, key.Kind = key.Manager, byDirector
+	}
+	return key
+}
+
 func (b builder) products(r Report) []Product {
 	type owner struct{ kind, name string }
 	owners := map[owner]*Product{}
 	for _, list := range [][]Service{r.NotOwned, r.Owned} {
 		for _, row := range list {
-			key := Product{Kind: byNobody}
-			if s := b.cat.Service(row.Service); s != nil {
-				if p := s.ProductManager(); p != nil {
-					key.Manager = p.Handle
-				}
-				switch t := s.Owners[config.ProductManagement]; {
-				case t != nil:
-					key.Owner, key.Kind = t.Name, byTeam
-				case key.Manager != "" && s.Owners[config.ContingencyDevelopment] != nil:
-					key.Owner, key.Kind = key.Manager, byManager
-				case key.Manager != "":
-					key.Owner, key.Kind = key.Manager, byDirector
-				}
-			}
+			key := b.productOwner(row.Service)
 			p := owners[owner{key.Kind, key.Owner}]
 			if p == nil {
 				p = &key
@@ -461,6 +493,16 @@ func (b builder) products(r Report) []Product {
 			p.Pages += row.Pages
 			p.Escalations += row.Escalations
 			p.Services = append(p.Services, ServiceCost{row.Service, row.Assessment, row.Alerts, row.Before.Alerts, row.Pages, row.Escalations})
+		}
+	}
+	// What had alerts the week before only is part of what it cost then.
+	for _, t := range b.then.subjects {
+		if t.service == "" || t.assessment == catalog.Decommissioned || b.now.subjects[t.subject] != nil {
+			continue
+		}
+		key := b.productOwner(t.service)
+		if p := owners[owner{key.Kind, key.Owner}]; p != nil {
+			p.Before += t.alerts
 		}
 	}
 	out := []Product{}

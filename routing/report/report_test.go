@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -93,7 +94,7 @@ func TestNothingIsNull(t *testing.T) {
 			t.Errorf("%s week does not survive its JSON:\n%s", w.name, diff)
 		}
 	}
-	if s := indented(t, Risks(nil, RiskFilter{})); strings.Contains(s, "null") {
+	if s := indented(t, Risks(nil, RiskFilter{}, world(t))); strings.Contains(s, "null") {
 		t.Error(s)
 	}
 }
@@ -207,32 +208,105 @@ services:
 
 func TestRisks(t *testing.T) {
 	facts, _ := busy()
-	all := Risks(facts, RiskFilter{})
+	cat := world(t)
+	all := Risks(facts, RiskFilter{}, cat)
 	if !slices.IsSortedFunc(all.Risks, func(a, b RecordedRisk) int { return b.At.Compare(a.At) }) {
 		t.Error("not newest first")
 	}
 	if n := len(all.Risks); n != 12 || all.Left != 0 {
 		t.Errorf("%d risks, %d left out", n, all.Left)
 	}
-	golden(t, "risks.json", indented(t, Risks(facts, RiskFilter{Service: "parsoid"})))
-	if got := Risks(facts, RiskFilter{Service: "name:thumbor"}); len(got.Risks) != 1 || got.Risks[0].Named != "thumbor" {
+	golden(t, "risks.json", indented(t, Risks(facts, RiskFilter{Service: "parsoid"}, cat)))
+	if got := Risks(facts, RiskFilter{Service: "name:thumbor"}, cat); len(got.Risks) != 1 || got.Risks[0].Named != "thumbor" {
 		t.Errorf("by subject: %+v", got)
 	}
-	if got := Risks(facts, RiskFilter{Kind: routing.RiskUnmapped}); len(got.Risks) != 3 || len(got.Counts) != 1 || got.Counts[0].Count != 3 {
+	if got := Risks(facts, RiskFilter{Kind: routing.RiskUnmapped}, cat); len(got.Risks) != 3 || len(got.Counts) != 1 || got.Counts[0].Count != 3 {
 		t.Errorf("by kind: %+v", got)
 	}
-	if got := Risks(facts, RiskFilter{Limit: 2}); len(got.Risks) != 2 || got.Left != 10 {
+	if got := Risks(facts, RiskFilter{Limit: 2}, cat); len(got.Risks) != 2 || got.Left != 10 {
 		t.Errorf("by limit: %+v", got)
 	}
-	if got := Risks(facts, RiskFilter{Since: time.Date(2026, 11, 14, 0, 0, 0, 0, time.UTC)}); len(got.Risks) != 2 {
+	if got := Risks(facts, RiskFilter{Since: time.Date(2026, 11, 14, 0, 0, 0, 0, time.UTC)}, cat); len(got.Risks) != 2 {
 		t.Errorf("since: %+v", got)
 	}
 	many := Facts{Day: "2026-11-10", Subject: "unmapped"}
 	for range MaxRisks + 5 {
 		many.Add(Event{Day: many.Day, Subject: many.Subject, Risks: []Risk{{Kind: routing.RiskUnmapped}}})
 	}
-	if got := Risks([]Facts{many}, RiskFilter{}); got.Left != 5 {
+	if got := Risks([]Facts{many}, RiskFilter{}, cat); got.Left != 5 {
 		t.Errorf("beyond what is kept: %d", got.Left)
+	}
+}
+
+// A risk is listed and counted by when it was recorded, and under the name that
+// its service has now.
+func TestRisksOfAWeek(t *testing.T) {
+	cat := load(t, `
+people: [{name: ana, slack: U1}]
+teams: [{name: a, members: [ana]}]
+services:
+  - {name: renamed, aliases: [oldname], state: third_party, owners: a}
+  - {name: thumbor, state: third_party, owners: a}
+  - {name: other, state: third_party, owners: a}
+`)
+	at := func(day int) time.Time { return time.Date(2026, time.November, day, 12, 0, 0, 0, time.UTC) }
+	var d diary
+	hit := func(day, subject, service, named string, ev Event) {
+		ev.Day, ev.Subject, ev.Service, ev.Named = day, subject, service, named
+		d.add(ev)
+	}
+	risk := func(day int, kind routing.Risk) Event {
+		return Event{Risks: []Risk{{Kind: kind, At: at(day), Incident: fmt.Sprint(day)}}}
+	}
+	hit("2026-11-01", "service:oldname", "oldname", "", risk(1, routing.RiskPartial))
+	hit("2026-11-01", "service:oldname", "oldname", "", risk(17, routing.RiskExhausted)) // it went on for long
+	hit("2026-11-17", "service:oldname", "", "", Event{Earlier: "2026-11-01"})
+	hit("2026-11-17", "service:renamed", "renamed", "", risk(17, routing.RiskPartial))
+	hit("2026-11-17", "name:thumbor", "", "thumbor", risk(17, routing.RiskUnknownService))
+	hit("2026-11-17", "service:other", "other", "", risk(17, routing.RiskPartial))
+	for range MaxRisks + 5 { // five are counted only
+		hit("2026-11-02", "unmapped", "", "", risk(2, routing.RiskUnmapped))
+	}
+
+	for _, tt := range []struct {
+		name    string
+		service string
+		since   time.Time
+		want    []string // day and subject
+		counts  string
+		left    int
+	}{
+		{"since then", "", at(16), []string{"17 name:thumbor unknown_service", "17 service:other partial", "17 service:renamed exhausted", "17 service:renamed partial"},
+			"[{partial 2} {unknown_service 1} {exhausted 1}]", 0},
+		{"by its name", "renamed", at(16), []string{"17 service:renamed exhausted", "17 service:renamed partial"}, "[{partial 1} {exhausted 1}]", 0},
+		{"by its old name", "oldname", time.Time{}, []string{"17 service:renamed exhausted", "17 service:renamed partial", "1 service:renamed partial"}, "[{partial 2} {exhausted 1}]", 0},
+		{"as a subject", "service:oldname", at(16), []string{"17 service:renamed exhausted", "17 service:renamed partial"}, "[{partial 1} {exhausted 1}]", 0},
+		{"of when the catalog lacked it", "thumbor", at(16), []string{"17 name:thumbor unknown_service"}, "[{unknown_service 1}]", 0},
+		{"as a name", "name:thumbor", at(16), []string{"17 name:thumbor unknown_service"}, "[{unknown_service 1}]", 0},
+		{"unknown", "nothing", at(16), nil, "[]", 0},
+		{"more than is kept", "unmapped", at(1), slices.Repeat([]string{"2 unmapped unmapped"}, MaxRisks), fmt.Sprintf("[{unmapped %d}]", MaxRisks+5), 5},
+		{"more than is kept, long ago", "unmapped", at(16), nil, "[]", 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			list := Risks(d.facts, RiskFilter{Service: tt.service, Since: tt.since}, cat)
+			var got []string
+			for _, r := range list.Risks {
+				got = append(got, fmt.Sprintf("%d %s %s", r.At.Day(), r.Subject, r.Kind))
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("listed (-want +got):\n%s", diff)
+			}
+			if counts := fmt.Sprint(list.Counts); counts != tt.counts || list.Left != tt.left {
+				t.Errorf("counted %s and %d more; want %s and %d", counts, list.Left, tt.counts, tt.left)
+			}
+		})
+	}
+
+	// A day on which nothing but such a risk was recorded is no day of the report.
+	day := Period{Week: "2026-W47", From: "2026-11-16", To: "2026-11-22"}
+	pointer := []Facts{{Day: "2026-11-17", Subject: "unmapped", Earlier: []string{"2026-11-01"}}}
+	if r := Build(day, pointer, nil, cat); !r.Quiet || len(r.Unmapped) != 0 {
+		t.Errorf("a risk of another day is in the report: %+v", r.Unmapped)
 	}
 }
 
@@ -428,6 +502,7 @@ func hostile(s string) Report {
 	cat, _ := catalog.New(nil)
 	r := Build(w46, d.facts, nil, cat)
 	r.Vacancies = append(r.Vacancies, Vacancy{s, s, s})
+	r.Legacy = append(r.Legacy, Legacy{s, s, s})
 	return r
 }
 
@@ -495,6 +570,62 @@ services:
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}
+	}
+}
+
+// TestManagersQuestions: numbers that a manager would stumble over.
+func TestManagersQuestions(t *testing.T) {
+	cat := load(t, `
+people: [{name: ana, slack: U1}]
+teams: [{name: a, members: [ana], manager: ana}]
+services:
+  - {name: one, state: third_party, owners: a}
+  - {name: two, state: third_party, owners: a}
+  - {name: gone, state: decommissioned}
+  - {name: attic, state: unowned, legacy: {since: 2014-03-01, reason: nobody knows}, owners: {incident_response: a}}
+`)
+	var d diary
+	hit := func(day, service string, n int, as catalog.Assessment, risks ...routing.Risk) {
+		ev := Event{Day: day, Subject: "service:" + service, Service: service, Assessment: as, Alerts: alerts(n, "Down", nil), Opened: true}
+		ev.Risks = risk(time.Date(2026, 11, 10, 0, 0, 0, 0, time.UTC), "aa-1", risks...)
+		d.add(ev)
+	}
+	hit("2026-11-10", "one", 3, catalog.Owned, routing.RiskSinglePerson)
+	hit("2026-11-03", "one", 2, catalog.Owned)
+	hit("2026-11-03", "two", 4, catalog.Owned, routing.RiskSinglePerson)
+	for _, day := range []string{"2026-11-03", "2026-11-10"} {
+		hit(day, "gone", 1, catalog.Decommissioned, routing.RiskDecommissioned, routing.RiskSinglePerson)
+	}
+	d.add(Event{Day: "2026-11-10", Subject: "unmapped", Assessment: catalog.Unknown, Alerts: alerts(2, "Info", nil), Recorded: "urgency record: nobody is told"})
+	r := Build(w46, d.facts, d.facts, cat)
+
+	if len(r.Products) != 1 || r.Products[0].Alerts != 3 || r.Products[0].Before != 6 {
+		t.Errorf("the services of a product manager cost %+v; want 3 alerts, and 6 the week before, two's among them", r.Products)
+	}
+	if got := r.SinglePerson; got.Number != 1 || got.Before != 1 || !slices.Equal(got.Services, []string{"one"}) {
+		t.Errorf("on one person rest %+v; want one of two services that are alive, two the week before", got)
+	}
+	if got := r.Legacy; len(got) != 1 || got[0] != (Legacy{"attic", "2014-03-01", "nobody knows"}) {
+		t.Errorf("found unowned: %+v", got)
+	}
+	text := strings.Join(strings.Fields(r.Document(0, "").Text()), " ")
+	for _, want := range []string{
+		"2 alerts opened no incident: 2 (urgency record: nobody is told).",
+		"gone: 1 alert, 0 pages, 0 escalations (the week before 1, 0 and 0)",
+		"attic: since 2014-03-01 Reason: nobody knows.",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	next := w46.Next()
+	text = Build(next, nil, d.facts[:1], cat).Document(0, "").Text() // one, which rested on one person
+	if want := "No service rested on one person; the week before 1 service did."; !strings.Contains(text, want) {
+		t.Errorf("no %q in\n%s", want, text)
+	}
+	table, err := r.CSV()
+	if err != nil || !strings.Contains(table, "remove the alerting rule") {
+		t.Errorf("the table does not say what to do about stale rules: %v\n%s", err, table)
 	}
 }
 

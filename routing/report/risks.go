@@ -3,6 +3,7 @@ package report
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"callchain/config"
@@ -20,7 +21,7 @@ var Kinds = []routing.Risk{
 // RiskFilter says which of the recorded risks are wanted.
 type RiskFilter struct {
 	Kind    routing.Risk // "": every kind
-	Service string       // a service, or another subject such as name:foo; "": all
+	Service string       // a service by any of its names, or a subject such as name:foo; "": all
 	Since   time.Time    // zero: all
 	Limit   int          // at most so many; not positive: all
 }
@@ -28,7 +29,7 @@ type RiskFilter struct {
 // RiskList is what is recorded of risks.
 type RiskList struct {
 	Risks  []RecordedRisk `json:"risks"`  // newest first
-	Counts []KindCount    `json:"counts"` // of every kind that occurred; of whole days
+	Counts []KindCount    `json:"counts"` // of every kind that occurred, whether listed or not
 	Left   int            `json:"left"`   // listed no more: beyond the limit, or beyond what is kept of a day
 }
 
@@ -54,12 +55,22 @@ type KindCount struct {
 	Count int          `json:"count"`
 }
 
-// Risks lists what the facts hold of risks.
-func Risks(facts []Facts, f RiskFilter) RiskList {
+// Risks lists what the facts hold of risks. A risk is listed by when it was
+// recorded, which may be long after the day of the facts that it is in. A
+// service is the one that the catalog knows by the name now, as in the report.
+func Risks(facts []Facts, f RiskFilter, cat *catalog.Catalog) RiskList {
 	out := RiskList{Risks: []RecordedRisk{}, Counts: []KindCount{}}
 	counts := map[routing.Risk]int{}
+	wanted := current(cat, strings.TrimPrefix(f.Service, "service:"))
 	for _, day := range facts {
-		if f.Service != "" && f.Service != day.Service && f.Service != day.Subject {
+		service, subject := current(cat, day.Service), day.Subject
+		if service != "" {
+			subject = "service:" + service
+		}
+		switch {
+		case f.Service == "", f.Service == day.Subject, service != "" && wanted == service:
+		case day.Named != "" && wanted == current(cat, day.Named): // the catalog may have lacked it then
+		default:
 			continue
 		}
 		kept := map[routing.Risk]int{}
@@ -68,16 +79,20 @@ func Risks(facts []Facts, f RiskFilter) RiskList {
 			if f.Kind != "" && r.Kind != f.Kind || r.At.Before(f.Since) {
 				continue
 			}
+			counts[r.Kind]++
 			out.Risks = append(out.Risks, RecordedRisk{
-				Kind: r.Kind, At: r.At, Subject: day.Subject, Service: day.Service, Named: day.Named, Team: day.Team,
+				Kind: r.Kind, At: r.At, Subject: subject, Service: service, Named: day.Named, Team: day.Team,
 				State: day.State, Assessment: day.Assessment, MissingRoles: notNil(slices.Clone(day.Missing)),
 				Alert: r.Alert, Incident: r.Incident,
 			})
 		}
+		if !day.RisksEnd.IsZero() && day.RisksEnd.Before(f.Since) {
+			continue
+		}
 		for kind, n := range day.RiskCounts {
-			if f.Kind == "" || kind == f.Kind {
-				counts[kind] += n
-				out.Left += max(0, n-kept[kind])
+			if rest := n - kept[kind]; rest > 0 && (f.Kind == "" || kind == f.Kind) {
+				counts[kind] += rest
+				out.Left += rest
 			}
 		}
 	}
@@ -95,6 +110,14 @@ func Risks(facts []Facts, f RiskFilter) RiskList {
 		}
 	}
 	return out
+}
+
+// current is the name that the catalog has for a service now.
+func current(cat *catalog.Catalog, name string) string {
+	if s := cat.Service(name); name != "" && s != nil {
+		return s.Name
+	}
+	return name
 }
 
 func notNil[T any](list []T) []T {

@@ -55,7 +55,7 @@ func gather(facts []Facts, period Period, cat *catalog.Catalog) week {
 	w := week{all: newTally(), subjects: map[string]*tally{}, assessed: map[catalog.Assessment]int{}}
 	var in []Facts
 	for _, f := range facts {
-		if period.Has(f.Day) {
+		if period.Has(f.Day) && !f.none() {
 			in = append(in, f)
 		}
 	}

@@ -118,7 +118,7 @@ func busy() (week, before []Facts) {
 		e.Opened, e.Pages, e.Risks = true, 1, risk(at, "ee-5555", routing.RiskUnmapped)
 	}))
 	w.add(on("2026-11-11", nobody, func(e *Event) {
-		e.Alerts, e.Recorded = alerts(2, "Info", map[string]string{"alertname": "Info's \"quote\"", "app": "x"}), "record"
+		e.Alerts, e.Recorded = alerts(2, "Info", map[string]string{"alertname": "Info's \"quote\"", "app": "x"}), "urgency record: nobody is told"
 		e.Risks = []Risk{{Kind: routing.RiskUnmapped, At: at.AddDate(0, 0, 1), Alert: "Info"}}
 	}))
 	w.add(on("2026-11-15", team, func(e *Event) {
