@@ -105,8 +105,6 @@ func check(ctx context.Context, w io.Writer, file string, opts config.Options, o
 // around looks at the world with the channels and the store as the daemon would
 // wire them.
 func around(ctx context.Context, l *loaded, limit time.Duration) (online.Report, error) {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
 	silent := slog.New(slog.DiscardHandler)
 	var wires wiring
 	if _, err := wires.snapshot(l, silent); err != nil {
@@ -120,7 +118,9 @@ func around(ctx context.Context, l *loaded, limit time.Duration) (online.Report,
 		}
 		world.Redis = &o
 	}
-	return online.Check(ctx, world), nil
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	return online.Check(limited, world), ctx.Err() // half a report would look like a whole one
 }
 
 func count(n int, what string) string {

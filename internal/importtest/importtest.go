@@ -65,7 +65,7 @@ var house = []folder{
 
 	// main wires all of it.
 	{pattern: "cmd/...", may: []string{
-		"internal/server/...", "internal/demo/...", "internal/online", "escalation/...", "notifiers/...", "routing/...", "config",
+		"internal/server/...", "internal/demo/...", "internal/online/...", "escalation/...", "notifiers/...", "routing/...", "config",
 		"internal/acklink", "internal/webhook", "deploy/...",
 	}},
 	// Examples and dashboards; a package there embeds them.

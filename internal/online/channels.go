@@ -46,20 +46,31 @@ func days(d time.Duration) string {
 	return "less than a day"
 }
 
+// place is the first that stands in the file: what is left out has a default, and
+// no place.
+func (w World) place(all ...config.Pos) config.Pos {
+	for _, p := range all {
+		if p.Line != 0 {
+			return p
+		}
+	}
+	return config.Pos{File: w.Config.File}
+}
+
 // store looks at what the daemon would open.
 func (w World) store(ctx context.Context) (s section) {
 	c := w.Config.Store
 	if w.Redis == nil {
 		if err := bolt.Inspect(c.Path.V); err != nil {
-			s.errorf(c.Path.Pos, "store.path: %v; callchain, started as the user who asks here, would not come up", err)
+			s.errorf(w.place(c.Path.Pos, c.Pos), "store.path: %v; callchain, started as the user who asks here, would not come up", err)
 			return s
 		}
 		s.notef("store: %s can be written", c.Path.V)
 		return s
 	}
-	pos := c.Redis.Pos
+	pos := w.place(c.Redis.Pos, c.Pos)
 	if len(c.Redis.Addrs) > 0 {
-		pos = c.Redis.Addrs[0].Pos
+		pos = w.place(c.Redis.Addrs[0].Pos, pos)
 	}
 	warnings, err := redis.Inspect(ctx, *w.Redis)
 	if err != nil {
