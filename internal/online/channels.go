@@ -74,7 +74,7 @@ func (w World) store(ctx context.Context) (s section) {
 	}
 	warnings, err := redis.Inspect(ctx, *w.Redis)
 	if err != nil {
-		s.errorf(pos, "store.redis: %v", err)
+		s.errorf(pos, "store.redis: %v; callchain would not come up", err)
 		return s
 	}
 	s.notef("store: Redis at %s answers", strings.Join(w.Redis.Addrs, ", "))
@@ -294,11 +294,11 @@ func (l look) people(ctx context.Context, s *section) {
 			continue
 		}
 		report := func(what, remedy string) {
-			say, rest := s.warnf, "mails reach them still"
+			say, rest := s.warnf, "they still get mails"
 			if l.w.Config.Notifiers.Email == nil || p.Email.V == "" {
 				say, rest = s.errorf, "they have no other channel, so nobody is woken"
 			}
-			say(pos, "person %s: %s; %s: %s", p.Name.V, what, rest, remedy)
+			say(pos, "person %s: %s; %s (%s)", p.Name.V, what, remedy, rest)
 		}
 		switch u := f.User; {
 		case f.Absent:
