@@ -198,7 +198,8 @@ func (w World) setup(s *section, source config.Source, peers []*peer) {
 		a.warnf("its configuration cannot be read: %v; what it sends here was not checked", err)
 		return
 	}
-	a.config, a.root, a.ours = c, c.routes(), c.findOurs(source.Name.V)
+	a.config, a.root = c, c.routes()
+	a.ours = c.findOurs(source.Name.V, a.root)
 	a.root.walk(func(n *node) {
 		if n.delivers() && slices.Contains(a.ours.receivers(), n.receiver) {
 			a.reached = append(a.reached, n)
@@ -256,10 +257,10 @@ func (a *audit) arrives() bool {
 		return false
 	}
 	if o.guess != "" {
-		a.notef("%s: receiver %s is taken for callchain's %s; Alertmanager hides its URL, so it could not be seen that it is %s",
+		a.notef("%s: callchain's receiver is taken to be %s, %s; Alertmanager hides URLs, so whether it posts to %s could not be seen",
 			a.who, together(o.receivers()), o.guess, a.address())
 	}
-	a.notef("%s: receiver %s gets alerts from %s", a.who, together(o.receivers()), count(len(a.reached), "route", "routes"))
+	a.notef("%s: %s to callchain (%s)", a.who, count(len(a.reached), "route leads", "routes lead"), together(o.receivers()))
 	return true
 }
 
@@ -447,11 +448,7 @@ func beat(n *node) time.Duration {
 
 // aroundUs looks whether somebody hears when callchain itself is broken.
 func (a *audit) aroundUs() {
-	var to []string
-	for _, n := range a.root.match(model.LabelSet{"alertname": "CallchainDown", "job": "callchain", "severity": "critical"}) {
-		to = append(to, n.receiver)
-	}
-	to = unique(to)
+	to := receivers(a.root.match(aboutUs))
 	const remedy = `add a route for job="callchain" to something that works without callchain and wakes somebody, as in deploy/examples`
 	for _, name := range to {
 		if slices.Contains(a.ours.receivers(), name) {
@@ -462,7 +459,7 @@ func (a *audit) aroundUs() {
 			return
 		}
 	}
-	if len(to) > 0 && !slices.ContainsFunc(to, func(name string) bool { return !slices.Contains(a.ours.receivers(), name) }) {
+	if !slices.ContainsFunc(to, func(name string) bool { return !slices.Contains(a.ours.receivers(), name) }) {
 		a.warnf("the alerts about callchain itself go to callchain only, so nobody hears that it is down; %s", remedy)
 		return
 	}

@@ -152,6 +152,14 @@ func TestAlertmanager(t *testing.T) {
 		{name: "nobody posts", am: "route: {receiver: phone}\nreceivers:\n- name: phone\n  email_configs: [{to: x}]\n", want: []string{"error: AM: no receiver posts to callchain: no alert of it comes here; add a receiver with webhook_configs, url http://callchain.test:9321/api/v1/webhook/alertmanager/main"}},
 		{name: "visible, but somebody else's", am: hook("url: <secret>", "url: http://chat.test/hook"), want: []string{"error: AM: no receiver posts to callchain"}},
 		{
+			name: "what is around callchain is not callchain",
+			am:   strings.ReplaceAll(goodRoute+strings.Replace(goodHook, "  email_configs: [{to: x@example.org}]", "  webhook_configs: [{url: <secret>}]", 1), "phone", "around-callchain"),
+		},
+		{
+			name: "the only hidden one", am: strings.NewReplacer("receiver: callchain", "receiver: pager", "name: callchain", "name: pager", "send_resolved: true", "send_resolved: false").Replace(goodRoute + goodHook),
+			want: []string{"error: AM: receiver pager: send_resolved is false"},
+		},
+		{
 			name: "hidden and nameless", am: "route: {receiver: a}\nreceivers:\n- {name: a, webhook_configs: [{url: <secret>}]}\n- {name: b, webhook_configs: [{url_file: /x}]}\n",
 			want: []string{"warning: AM: Alertmanager hides the URLs of its webhooks, and none of the receivers a and b can be told to be callchain's"},
 		},
@@ -306,5 +314,5 @@ time_intervals: [{name: night, time_intervals: [{times: [{start_time: "00:00", e
 		"group_by lacks the service label (service) in route (by alertname) and "+muted+" (by alertname)",
 		"group_by is '...' in route.routes[0] {job=\"callchain\"}", muted+" has time intervals (night)", "group_interval is long in "+muted+" (20m)",
 		"ack_expires (unbreak_now after 4h and page after 1d) in route (1d6h), route.routes[0]", "the alerts about callchain itself go to callchain only")
-	want(t, got.checked, "source main: "+am.URL+" is Alertmanager of unknown version", "receiver callchain is taken for callchain's by its name; Alertmanager hides its URL", "receiver callchain gets alerts from 3 routes")
+	want(t, got.checked, "source main: "+am.URL+" is Alertmanager of unknown version", "callchain's receiver is taken to be callchain, by its name; Alertmanager hides URLs", "3 routes lead to callchain (callchain)")
 }

@@ -30,13 +30,16 @@ func (w World) email(ctx context.Context) (s section) {
 		channel = "over TLS"
 	}
 	s.notef("e-mail: %s takes mails from %s, %s", m.Smarthost.V, m.From.V, channel)
-	if !how.Expires.IsZero() {
-		if left := time.Until(how.Expires); left < expiresSoon {
-			s.warnf(m.Smarthost.Pos, "notifiers.email: the certificate of %s ends on %s, in %s; after that no mail leaves: have it renewed",
-				m.Smarthost.V, how.Expires.UTC().Format(time.DateOnly), days(left))
-		}
-	}
+	certificate(&s, m, how.Expires, time.Now())
 	return s
+}
+
+// certificate warns of the smarthost's that ends soon.
+func certificate(s *section, m *config.Email, ends, now time.Time) {
+	if left := ends.Sub(now); !ends.IsZero() && left < expiresSoon {
+		s.warnf(m.Smarthost.Pos, "notifiers.email: the certificate of %s ends on %s, in %s; after that no mail leaves: have it renewed",
+			m.Smarthost.V, ends.UTC().Format(time.DateOnly), days(left))
+	}
 }
 
 func days(d time.Duration) string {

@@ -295,8 +295,13 @@ func (h hook) source() (name string, hidden bool) {
 	return "", false
 }
 
-// ours finds the webhooks that post to callchain as a source: those whose URL
-// says so, else those that can be taken for them, and says why.
+// aboutUs is an alert that callchain is down; anything is any other.
+var (
+	aboutUs  = model.LabelSet{"alertname": "CallchainDown", "job": "callchain", "severity": "critical"}
+	anything = model.LabelSet{"alertname": "Any", "severity": "critical"}
+)
+
+// ours are the webhooks that post to callchain as one of its sources.
 type ours struct {
 	hooks  []hook
 	guess  string   // why they are taken for callchain's; "" when their URLs say so
@@ -304,7 +309,14 @@ type ours struct {
 	hidden []string // receivers that have a webhook whose URL is hidden
 }
 
-func (c *amConfig) findOurs(source string) (o ours) {
+// findOurs takes those whose URL says so, else those that can be taken for them,
+// and says why. The receiver that alerts about callchain itself go to, and no
+// others, is not callchain, whatever its name.
+func (c *amConfig) findOurs(source string, root *node) (o ours) {
+	around := receivers(root.match(aboutUs))
+	for _, name := range receivers(root.match(anything)) {
+		around = slices.DeleteFunc(around, func(a string) bool { return a == name })
+	}
 	var masked []hook
 	for _, r := range c.Receivers {
 		for _, w := range r.Webhooks {
@@ -313,6 +325,7 @@ func (c *amConfig) findOurs(source string) (o ours) {
 			}
 			h := hook{r.Name, w}
 			switch name, hidden := h.source(); {
+			case hidden && slices.Contains(around, r.Name):
 			case hidden:
 				masked = append(masked, h)
 				o.hidden = append(o.hidden, r.Name)
@@ -337,6 +350,15 @@ func (c *amConfig) findOurs(source string) (o ours) {
 		o.hooks, o.guess = masked, "because it is the only receiver with a hidden URL"
 	}
 	return o
+}
+
+// receivers are the names of the receivers of routes.
+func receivers(nodes []*node) []string {
+	var names []string
+	for _, n := range nodes {
+		names = append(names, n.receiver)
+	}
+	return unique(names)
 }
 
 // receivers are the names of the receivers that have the hooks.
