@@ -96,7 +96,7 @@ notifiers:
 
 	out := check(0, "--online")
 	has(out,
-		"checked: source main: "+am.URL+" is Alertmanager", "callchain's receiver is taken to be callchain, by its name",
+		"checked: source main: "+am.URL+" is an Alertmanager", "callchain's receiver is taken to be callchain, by its name",
 		"checked: Slack: the token is that of callchain in the workspace Test\n", "checked: Slack: 2 of 2 channels named can be posted to\n",
 		"checked: e-mail: "+mail.Addr+" takes mails from callchain@example.org, over TLS\n", "checked: store: Redis at "+redis.Addr+" answers\n",
 		"callchain.yml:1:15: warning: external_url: http://"+addr+"/-/healthy: dial tcp "+addr+": connect: connection refused",
@@ -137,7 +137,7 @@ notifiers:
 	// Errors: exit 1, and no other is hidden.
 	write("smtp", "wrong\n")
 	am.Kill9(t)
-	has(check(1, "--online", "--timeout=20s"), "error: "+am.URL+": Alertmanager cannot be reached: ", "error: notifiers.email: smarthost "+mail.Addr+": 535", "callchain.yml: refused; 2 errors, ")
+	has(check(1, "--online", "--timeout=20s"), "error: "+am.URL+": no Alertmanager can be reached there: ", "error: notifiers.email: smarthost "+mail.Addr+": 535", "callchain.yml: refused; 2 errors, ")
 	// With errors in the files nobody is asked.
 	write("am-token", "")
 	has(check(1, "--online"), "nobody was asked: mend the errors above first", "callchain.yml: refused; 1 error, ")

@@ -53,7 +53,7 @@ func (p *peer) version() string {
 	if v := p.status.Version.Version; v != "" {
 		return "Alertmanager " + v
 	}
-	return "Alertmanager of unknown version"
+	return "an Alertmanager that does not say its version"
 }
 
 // alertmanagers asks every peer of every source how it is set up.
@@ -127,7 +127,7 @@ func askPeer(ctx context.Context, c *http.Client, at config.At[string]) (*peer, 
 	req.Header.Set("Accept", "application/json")
 	resp, err := c.Do(req)
 	if err != nil {
-		return p, fmt.Errorf("Alertmanager cannot be reached: %s; is it up, is the address right, does a firewall lie between?", why(ctx, err)) //nolint:revive // a name begins it
+		return p, fmt.Errorf("no Alertmanager can be reached there: %s; is it up, is the address right, does a firewall lie between?", why(ctx, err))
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 16<<20))
@@ -320,11 +320,11 @@ func (a *audit) grouping() {
 		case slices.Contains(n.groupBy, "..."):
 			single = append(single, n.String())
 		case len(services) > 0 && !slices.ContainsFunc(services, func(l string) bool { return slices.Contains(n.groupBy, l) }):
-			mixed = append(mixed, fmt.Sprintf("%s (by %s)", n, together(n.groupBy)))
+			mixed = append(mixed, fmt.Sprintf("%s (by %s)", n, grouped(n)))
 		}
 	}
 	if len(mixed) > 0 {
-		a.warnf("group_by lacks the service label (%s) in %s: one webhook carries several services. Each alert is still decided on its own; but the services of a group wait for one another's group_interval, and one without labels holds them all. Add the label to group_by",
+		a.warnf("group_by lacks the service label (%s) in %s: one webhook carries several services. Each alert is still decided on its own, but a service that breaks after another one waits for the group_interval before anybody is paged; add the label to group_by",
 			together(services), together(mixed))
 	}
 	if len(single) > 0 {

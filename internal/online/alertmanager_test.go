@@ -185,6 +185,7 @@ func TestAlertmanager(t *testing.T) {
 		{name: "long timeout", am: hook("timeout: 10s", "timeout: 6m"), want: []string{"its timeout 6m is longer than the group_interval 5m"}},
 		{name: "a version without timeout", am: hook("    timeout: 10s\n", "")},
 		{name: "services mixed", am: strings.Replace(route(""), "[alertname, service]", "[alertname]", 1), want: []string{"warning: AM: group_by lacks the service label (service) in route (by alertname): one webhook carries several services"}},
+		{name: "one group of all", am: strings.Replace(route(""), "[alertname, service]", "[]", 1), want: []string{"group_by lacks the service label (service) in route (by nothing)"}},
 		{name: "no service label known", config: "routing: {fallback_team: sre, service_labels: [], team_labels: [team]}", am: strings.Replace(route(""), "[alertname, service]", "[alertname]", 1)},
 		{name: "each alert a group", am: strings.Replace(route(""), "[alertname, service]", "['...']", 1), want: []string{"warning: AM: group_by is '...' in route: each alert is a group, and so an incident"}},
 		{
@@ -252,8 +253,8 @@ func TestPeers(t *testing.T) {
 			name: "two configurations", urls: []string{one.URL, status(t, cfg+"\n# new", "0.31.1", "b", "a").URL},
 			want: []string{"source main: its peers have 2 different configurations"},
 		},
-		{name: "nobody there", urls: []string{gone.URL}, want: []string{"error: " + gone.URL + ": Alertmanager cannot be reached: "}},
-		{name: "one of two is down", urls: []string{one.URL, gone.URL}, want: []string{"error: " + gone.URL + ": Alertmanager cannot be reached: "}},
+		{name: "nobody there", urls: []string{gone.URL}, want: []string{"error: " + gone.URL + ": no Alertmanager can be reached there: "}},
+		{name: "one of two is down", urls: []string{one.URL, gone.URL}, want: []string{"error: " + gone.URL + ": no Alertmanager can be reached there: "}},
 		{name: "a login", urls: []string{login.URL}, want: []string{"HTTP 401: something in front of Alertmanager wants a login"}},
 		{name: "below the wrong path", urls: []string{one.URL + "/prefix"}, want: []string{"/api/v2/status answers HTTP 404: api_url must be Alertmanager's own address, with its route prefix"}},
 		{name: "something else", urls: []string{other.URL}, want: []string{"what answers there is not Alertmanager"}},
@@ -285,7 +286,7 @@ func TestTimeout(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	r := Check(ctx, w)
-	want(t, lines(r.Problems), "warning: external_url: "+hangs.URL+"/-/healthy: no answer in time", "Alertmanager cannot be reached: no answer in time")
+	want(t, lines(r.Problems), "warning: external_url: "+hangs.URL+"/-/healthy: no answer in time", "no Alertmanager can be reached there: no answer in time")
 	want(t, r.Checked, "store: ")
 }
 
@@ -314,5 +315,5 @@ time_intervals: [{name: night, time_intervals: [{times: [{start_time: "00:00", e
 		"group_by lacks the service label (service) in route (by alertname) and "+muted+" (by alertname)",
 		"group_by is '...' in route.routes[0] {job=\"callchain\"}", muted+" has time intervals (night)", "group_interval is long in "+muted+" (20m)",
 		"ack_expires (unbreak_now after 4h and page after 1d) in route (1d6h), route.routes[0]", "the alerts about callchain itself go to callchain only")
-	want(t, got.checked, "source main: "+am.URL+" is Alertmanager of unknown version", "callchain's receiver is taken to be callchain, by its name; Alertmanager hides URLs", "3 routes lead to callchain (callchain)")
+	want(t, got.checked, "source main: "+am.URL+" is an Alertmanager that does not say its version", "callchain's receiver is taken to be callchain, by its name; Alertmanager hides URLs", "3 routes lead to callchain (callchain)")
 }

@@ -111,6 +111,7 @@ func (w World) slack(ctx context.Context) (s section) {
 		s.problems = append(s.problems, part.problems...)
 		s.checked = append(s.checked, part.checked...)
 	}
+	s.notef("Slack: whether presses come back (Interactivity, the signing secret) cannot be seen from here; callchain test-page tells")
 	return s
 }
 

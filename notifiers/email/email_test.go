@@ -643,16 +643,16 @@ func TestRehearse(t *testing.T) {
 	pool, certificate := authority(t)
 	for _, c := range []struct {
 		name     string
-		host     smarthost
+		host     *smarthost
 		plain    bool // no TLS, as on this machine
 		password string
 		want     string
 	}{
-		{name: "encrypted, with a login", host: smarthost{user: "callchain", password: "hunter2"}, password: "hunter2"},
-		{name: "plain", plain: true},
-		{name: "wrong password", host: smarthost{user: "callchain", password: "hunter2"}, password: "hunter3", want: "535"},
-		{name: "no login where one is needed", host: smarthost{user: "callchain", password: "hunter2"}, want: "the sender callchain@example.org is not accepted: "},
-		{name: "the sender is refused", host: smarthost{mailErr: &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 7, 1}, Message: "not your domain"}}, want: "the sender callchain@example.org is not accepted: 550 "},
+		{name: "encrypted, with a login", host: &smarthost{user: "callchain", password: "hunter2"}, password: "hunter2"},
+		{name: "plain", host: &smarthost{}, plain: true},
+		{name: "wrong password", host: &smarthost{user: "callchain", password: "hunter2"}, password: "hunter3", want: "535"},
+		{name: "no login where one is needed", host: &smarthost{user: "callchain", password: "hunter2"}, want: "the sender callchain@example.org is not accepted: "},
+		{name: "the sender is refused", host: &smarthost{mailErr: &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 7, 1}, Message: "not your domain"}}, want: "the sender callchain@example.org is not accepted: 550 "},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			offered := certificate

@@ -44,9 +44,7 @@ func (n *Notifier) Identify(ctx context.Context) (Identity, error) {
 	who := Identity{Team: notifiers.Clean(answer.Team, 100), Bot: notifiers.Clean(answer.User, 100)}
 	granted, told := answer.Header[http.CanonicalHeaderKey("X-OAuth-Scopes")]
 	who.Told = told
-	for _, scope := range strings.FieldsFunc(strings.Join(granted, ","), func(r rune) bool { return r == ',' || r == ' ' }) {
-		who.Scopes = append(who.Scopes, scope)
-	}
+	who.Scopes = append(who.Scopes, strings.FieldsFunc(strings.Join(granted, ","), func(r rune) bool { return r == ',' || r == ' ' })...)
 	return who, nil
 }
 
