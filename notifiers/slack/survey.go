@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/slack-go/slack"
@@ -172,8 +173,17 @@ func (n *Notifier) Members(ctx context.Context, people []Sought) []Found {
 			rest = append(rest, i)
 		}
 	}
+	// When there is no time to wait for Slack, the others are not asked for either.
+	var out atomic.Pointer[error]
 	_ = alongside(rest, func(i int) error { // each error is in its result
+		if err := out.Load(); err != nil {
+			all[i].Err = *err
+			return nil
+		}
 		all[i] = n.member(ctx, people[i])
+		if f, _ := errors.AsType[*failure](all[i].Err); ctx.Err() != nil || f != nil && f.code == "ratelimited" {
+			out.Store(&all[i].Err)
+		}
 		return nil
 	})
 	return all

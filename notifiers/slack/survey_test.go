@@ -222,6 +222,27 @@ func TestSurveyWaits(t *testing.T) {
 	}
 }
 
+// Without time to wait nobody else is asked for.
+func TestMembersGivesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var calls atomic.Int64
+		n := over(t, func(*http.Request) (int, string, string) {
+			calls.Add(1)
+			return http.StatusTooManyRequests, "60", ""
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		for i, f := range n.Members(ctx, make([]Sought, 300)) {
+			if f.Err == nil || !strings.Contains(f.Err.Error(), "rate limited for 1m0s") {
+				t.Fatalf("person %d: %v", i, f.Err)
+			}
+		}
+		if calls.Load() > 1+side {
+			t.Errorf("%d calls while the rate is limited", calls.Load())
+		}
+	})
+}
+
 // A hiccup is tried again, and not for ever.
 func TestSurveyHiccups(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
