@@ -159,6 +159,7 @@ func TestManyMembers(t *testing.T) {
 			next := strconv.Itoa(page + 1)
 			if page == 2 {
 				list, next = slices.Delete(list, 90, 100), "" // ten have left
+				list = append(list, `{"id":"UOLD","deleted":true,"profile":{"email":"p1@example.org"}}`)
 			}
 			return 200, "", fmt.Sprintf(`{"ok":true,"members":[%s],"response_metadata":{"next_cursor":%q}}`, strings.Join(list, ","), next)
 		}
