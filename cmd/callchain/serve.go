@@ -57,7 +57,7 @@ func serveCommand(app *kingpin.Application, commands map[string]command) {
 
 	commands[c.FullCommand()] = func(ctx context.Context, std streams) error {
 		if f.checkOnly {
-			return check(std.out, f.file, config.Options{ExpandEnv: f.expandEnv}, "text")
+			return check(ctx, std.out, f.file, config.Options{ExpandEnv: f.expandEnv}, "text", noTime)
 		}
 		logging.Writer = std.err
 		return serve(ctx, f, promslog.New(&logging))

@@ -45,9 +45,11 @@ func openStore(ctx context.Context, c *config.Config, kind string, log *slog.Log
 	return st, nil
 }
 
-func openRedis(ctx context.Context, c *config.Config, log *slog.Logger) (store.Store, error) {
+// redisOptions says how to reach the store in Redis, and which file keeps which
+// store this callchain has.
+func redisOptions(c *config.Config, log *slog.Logger) (o redis.Options, file string, err error) {
 	r := c.Store.Redis
-	o := redis.Options{
+	o = redis.Options{
 		MasterName: r.MasterName.V, Cluster: r.Cluster.V, Username: r.Username.V, KeyPrefix: r.KeyPrefix.V, Logger: log,
 	}
 	for _, a := range r.Addrs {
@@ -61,15 +63,23 @@ func openRedis(ctx context.Context, c *config.Config, log *slog.Logger) (store.S
 	}
 	// Beside the last good catalog it is kept which store this callchain has: a
 	// server that came back empty, or holds another's, is known by that.
-	file := c.Store.Path.V + ".installation"
+	file = c.Store.Path.V + ".installation"
+	known, err := os.ReadFile(file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return o, file, fmt.Errorf("read which store in Redis is ours: %w", err)
+	}
+	o.Installation = strings.TrimSpace(string(known))
+	return o, file, nil
+}
+
+func openRedis(ctx context.Context, c *config.Config, log *slog.Logger) (store.Store, error) {
+	o, file, err := redisOptions(c, log)
+	if err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return nil, fmt.Errorf("make the directory of store.path: %w", err)
 	}
-	known, err := os.ReadFile(file)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("read which store in Redis is ours: %w", err)
-	}
-	o.Installation = strings.TrimSpace(string(known))
 
 	ctx, cancel := context.WithTimeout(ctx, waitForRedis)
 	defer cancel()

@@ -58,9 +58,14 @@ var house = []folder{
 		"notifiers", "notifiers/inbox", "routing/...", "config", "internal/webhook",
 	}},
 
+	// What "check-config --online" asks the far sides that main wires.
+	{pattern: "internal/online/...", may: []string{
+		"notifiers", "notifiers/slack", "notifiers/email", "escalation/store/...", "config",
+	}},
+
 	// main wires all of it.
 	{pattern: "cmd/...", may: []string{
-		"internal/server/...", "internal/demo/...", "escalation/...", "notifiers/...", "routing/...", "config/...",
+		"internal/server/...", "internal/demo/...", "internal/online/...", "escalation/...", "notifiers/...", "routing/...", "config/...",
 		"internal/acklink", "internal/webhook", "deploy/...",
 	}},
 	// Examples and dashboards; a package there embeds them.

@@ -38,6 +38,7 @@ func TestPlantedViolations(t *testing.T) {
 		{"a channel knows no other", "notifiers/email/x.go", `import _ "callchain/notifiers/slack"`, "must not import callchain/notifiers/slack"},
 		{"messages know no routing", "notifiers/x.go", `import _ "callchain/routing"`, "must not import callchain/routing"},
 		{"the server knows no main", "internal/server/x.go", `import _ "callchain/cmd/callchain"`, "must not import callchain/cmd/callchain"},
+		{"the look at the surroundings knows no engine", "internal/online/x.go", `import _ "callchain/escalation/engine"`, "must not import callchain/escalation/engine"},
 		{"main knows all", "cmd/callchain/x.go", `import _ "callchain/escalation/store/bolt"`, ""},
 		{"main starts no test bench", "cmd/callchain/x.go", `import _ "callchain/internal/testbench"`, "for tests only"},
 		{"nor a store its suite", "escalation/store/bolt/x.go", `import _ "callchain/escalation/store/storetest"`, "for tests only"},

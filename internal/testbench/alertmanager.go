@@ -22,6 +22,8 @@ type AlertmanagerConfig struct {
 	GroupWait, GroupInterval, RepeatInterval time.Duration
 
 	MaxAlerts int // Alertmanager's max_alerts; 0: no limit
+
+	YAML string // a whole configuration, instead of all of the above
 }
 
 // Alertmanager is a running Alertmanager.
@@ -69,6 +71,9 @@ func StartAlertmanager(t testing.TB, c AlertmanagerConfig) *Alertmanager {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if c.YAML != "" {
+		config = []byte(c.YAML)
 	}
 	dir := t.TempDir()
 	file := filepath.Join(dir, "alertmanager.yml")

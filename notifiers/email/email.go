@@ -125,6 +125,42 @@ func (n *Notifier) Probe(ctx context.Context) error {
 	return nil
 }
 
+// Connection is how a smarthost was reached.
+type Connection struct {
+	TLS     bool
+	Expires time.Time // of the certificate that was verified; zero: none was
+}
+
+// Rehearse goes as far as a mail does before it has a recipient: it dials, greets,
+// encrypts, authenticates, names the sender, and takes that back.
+func (n *Notifier) Rehearse(ctx context.Context) (Connection, error) {
+	client, password, err := n.client(ctx)
+	if err != nil {
+		return Connection{}, fmt.Errorf("e-mail: %w", err)
+	}
+	conn, err := client.DialToSMTPClientWithContext(ctx)
+	if err != nil {
+		return Connection{}, redacted(classify(err, 1).Err, password)
+	}
+	defer func() { _ = client.CloseWithSMTPClient(conn) }() // as in Probe
+	var how Connection
+	if state, ok := conn.TLSConnectionState(); ok {
+		how.TLS = true
+		if len(state.VerifiedChains) > 0 {
+			how.Expires = state.PeerCertificates[0].NotAfter
+		}
+	}
+	from, err := mail.ParseAddress(n.cfg.From)
+	if err != nil {
+		return how, fmt.Errorf("e-mail: reading the sender's address %q: %w", n.cfg.From, err)
+	}
+	if err := conn.Mail("<" + from.Address + ">"); err != nil {
+		return how, redacted(fmt.Errorf("e-mail: the sender %s is not accepted: %s", from.Address, notifiers.Clean(err.Error(), 400)), password)
+	}
+	_ = conn.Reset() // as for goodbye: it was taken
+	return how, nil
+}
+
 // Conversation is the key by which messages are paced.
 func (n *Notifier) Conversation(m notifiers.Message) string { return strings.ToLower(m.Address) }
 

@@ -638,6 +638,55 @@ func script(t *testing.T, replies map[string]string) string {
 	return listener.Addr().String()
 }
 
+// TestRehearse: as far as a mail goes before it has a recipient, and no further.
+func TestRehearse(t *testing.T) {
+	pool, certificate := authority(t)
+	for _, c := range []struct {
+		name     string
+		host     *smarthost
+		plain    bool // no TLS, as on this machine
+		password string
+		want     string
+	}{
+		{name: "encrypted, with a login", host: &smarthost{user: "callchain", password: "hunter2"}, password: "hunter2"},
+		{name: "plain", host: &smarthost{}, plain: true},
+		{name: "wrong password", host: &smarthost{user: "callchain", password: "hunter2"}, password: "hunter3", want: "535"},
+		{name: "no login where one is needed", host: &smarthost{user: "callchain", password: "hunter2"}, want: "the sender callchain@example.org is not accepted: "},
+		{name: "the sender is refused", host: &smarthost{mailErr: &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 7, 1}, Message: "not your domain"}}, want: "the sender callchain@example.org is not accepted: 550 "},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			offered := certificate
+			if c.plain {
+				offered = nil
+			}
+			address := c.host.start(t, offered, false)
+			n := notifier(t, func(cfg *Config) {
+				cfg.Smarthost, cfg.RequireTLS, cfg.RootCAs = address, !c.plain, pool
+				if c.password != "" {
+					cfg.Username, cfg.Password = "callchain", func() (string, error) { return c.password, nil }
+				}
+			})
+			n.local = c.plain
+			how, err := n.Rehearse(t.Context())
+			switch {
+			case c.want == "" && err != nil:
+				t.Fatal(err)
+			case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want) || c.password != "" && strings.Contains(err.Error(), c.password)):
+				t.Errorf("err = %v, want %q", err, c.want)
+			case c.want == "" && how.TLS == c.plain:
+				t.Errorf("TLS = %v", how.TLS)
+			case c.want == "" && !c.plain && (how.Expires.Before(time.Now()) || how.Expires.After(time.Now().Add(2*time.Hour))):
+				t.Errorf("the certificate ends %v", how.Expires)
+			}
+			c.host.mu.Lock()
+			defer c.host.mu.Unlock()
+			if len(c.host.mails) > 0 {
+				t.Errorf("a mail was sent: %+v", c.host.mails)
+			}
+		})
+	}
+}
+
 func TestNothingListens(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

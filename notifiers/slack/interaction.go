@@ -246,13 +246,7 @@ func (n *Notifier) User(ctx context.Context, member string) (User, error) {
 	if err != nil {
 		return User{}, fmt.Errorf("asking who pressed: %w", classify(err, call{token: token, read: true}).Err)
 	}
-	user := User{
-		ID: u.ID, TeamID: u.TeamID, Name: u.Name, Email: u.Profile.Email,
-		Guest:    u.IsRestricted || u.IsUltraRestricted,
-		Bot:      u.IsBot || u.IsWorkflowBot || u.IsConnectorBot,
-		Deleted:  u.Deleted,
-		Stranger: u.IsStranger,
-	}
+	user := userOf(u)
 	n.mu.Lock()
 	if len(n.users) > 10_000 {
 		clear(n.users)
@@ -260,4 +254,14 @@ func (n *Notifier) User(ctx context.Context, member string) (User, error) {
 	n.users[member] = remembered[User]{user, time.Now().Add(rememberUsers)}
 	n.mu.Unlock()
 	return user, nil
+}
+
+func userOf(u *slack.User) User {
+	return User{
+		ID: u.ID, TeamID: u.TeamID, Name: u.Name, Email: u.Profile.Email,
+		Guest:    u.IsRestricted || u.IsUltraRestricted,
+		Bot:      u.IsBot || u.IsWorkflowBot || u.IsConnectorBot,
+		Deleted:  u.Deleted,
+		Stranger: u.IsStranger,
+	}
 }

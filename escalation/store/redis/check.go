@@ -282,15 +282,15 @@ func (s *Store) warn(text string) {
 	}
 }
 
-// checkMarkers finds out whose store this is, and makes it one where it is empty.
-func (s *Store) checkMarkers(ctx context.Context, want string) error {
+// readMarkers finds out whose store this is, and in how many partitions nothing
+// says so. The installation is "" when nobody ever had a store here.
+func (s *Store) readMarkers(ctx context.Context, want string) (installation string, missing int, err error) {
 	pipe := s.client.Pipeline()
 	cmds := make([]*goredis.StringCmd, len(s.keys))
 	for p, k := range s.keys {
 		cmds[p] = pipe.HGet(ctx, k.records, markerField)
 	}
 	_, _ = pipe.Exec(ctx)
-	installation, missing := "", 0
 	for _, cmd := range cmds {
 		text, err := cmd.Result()
 		if errors.Is(err, goredis.Nil) {
@@ -298,14 +298,14 @@ func (s *Store) checkMarkers(ctx context.Context, want string) error {
 			continue
 		}
 		if err != nil {
-			return err
+			return "", 0, err
 		}
 		id, err := readMarker(text)
 		if err != nil {
-			return refusal{err}
+			return "", 0, refusal{err}
 		}
 		if installation != "" && id != installation {
-			return refuse("its partitions belong to two installations, %s and %s: give each its own store.redis.key_prefix", installation, id)
+			return "", 0, refuse("its partitions belong to two installations, %s and %s: give each its own store.redis.key_prefix", installation, id)
 		}
 		installation = id
 	}
@@ -314,13 +314,24 @@ func (s *Store) checkMarkers(ctx context.Context, want string) error {
 		s.warn("the store is empty, but this callchain had one here: Redis lost it, with all incidents and timers. What still fires comes back when Alertmanager sends it again")
 		installation = want
 	case installation == "":
+	case want != "" && installation != want:
+		return "", 0, refuse("the store belongs to installation %s, this callchain is %s: %w", installation, want, ErrOtherInstallation)
+	case missing > 0:
+		s.warn(fmt.Sprintf("%d of %d partitions are empty: a server lost what it had. What still fires there comes back when Alertmanager sends it again", missing, store.Partitions))
+	}
+	return installation, missing, nil
+}
+
+// checkMarkers finds out whose store this is, and makes it one where it is empty.
+func (s *Store) checkMarkers(ctx context.Context, want string) error {
+	installation, missing, err := s.readMarkers(ctx, want)
+	if err != nil {
+		return err
+	}
+	if installation == "" {
 		var id [16]byte
 		_, _ = rand.Read(id[:]) // never fails
 		installation = hex.EncodeToString(id[:])
-	case want != "" && installation != want:
-		return refuse("the store belongs to installation %s, this callchain is %s: %w", installation, want, ErrOtherInstallation)
-	case missing > 0:
-		s.warn(fmt.Sprintf("%d of %d partitions are empty: a server lost what it had. What still fires there comes back when Alertmanager sends it again", missing, store.Partitions))
 	}
 	if missing == 0 {
 		s.installation = installation
@@ -340,7 +351,7 @@ func (s *Store) checkMarkers(ctx context.Context, want string) error {
 	if want != "" && s.installation != want {
 		return refuse("the store belongs to installation %s, this callchain is %s: %w", s.installation, want, ErrOtherInstallation)
 	}
-	pipe = s.client.Pipeline()
+	pipe := s.client.Pipeline()
 	for _, k := range s.keys[1:] {
 		pipe.HSetNX(ctx, k.records, markerField, marker(s.installation))
 	}

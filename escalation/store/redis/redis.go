@@ -103,6 +103,18 @@ var quiet = sync.OnceFunc(logging.Disable)
 // it one when it is empty. It tries until ctx ends while nobody answers; what
 // trying again does not mend it returns at once.
 func Open(ctx context.Context, o Options) (*Store, error) {
+	s, err := newStore(o)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.prepare(ctx, o.Installation); err != nil {
+		return nil, errors.Join(fmt.Errorf("open store in Redis at %s: %w", strings.Join(o.Addrs, ", "), err), s.Close())
+	}
+	return s, nil
+}
+
+// newStore makes a Store that has not spoken to anybody yet.
+func newStore(o Options) (*Store, error) {
 	quiet()
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -131,9 +143,6 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		for range senderCount {
 			s.senders.Go(s.send)
 		}
-	}
-	if err := s.prepare(ctx, o.Installation); err != nil {
-		return nil, errors.Join(fmt.Errorf("open store in Redis at %s: %w", strings.Join(o.Addrs, ", "), err), s.Close())
 	}
 	return s, nil
 }
