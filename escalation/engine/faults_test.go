@@ -46,6 +46,82 @@ func TestOwnAttemptsAreNotTakenBack(t *testing.T) {
 	})
 }
 
+// full is a store that refuses what stores refuse when they are full.
+type full struct{ *mem.Store }
+
+func (s full) Commit(ctx context.Context, txn store.Txn) error {
+	if txn.Grows() {
+		return store.ErrFull
+	}
+	return s.Store.Commit(ctx, txn)
+}
+
+// A full store refuses a new incident and nothing of those that are open: they are
+// acknowledged, escalated, resolved and filed away, and take further alerts, also
+// when these are the first that are counted on a new day.
+func TestFullStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := mem.New()
+		b := start(t, st, &fake{}, &fake{})
+		began := time.Now()
+		for _, name := range []string{"SlowA", "SlowB"} {
+			if err := b.Webhook(t.Context(), "main", webhook(name, "parsoid", "page", true, began)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Second)
+		b.stop()
+
+		b = start(t, full{st}, &fake{}, &fake{})
+		if err := b.Webhook(t.Context(), "main", webhook("SlowC", "parsoid", "page", true, began)); !errors.Is(err, store.ErrFull) {
+			t.Errorf("a new incident = %v, want ErrFull", err)
+		}
+		time.Sleep(25 * time.Hour)
+		if got := b.slack.pages(); !slices.Contains(got, "ben") {
+			t.Errorf("paged %v; want that it escalates to ben", got)
+		}
+		more := webhook("SlowA", "parsoid", "page", true, time.Now())
+		more.Alerts[0].Fingerprint, more.Alerts[0].Labels["instance"] = 7, "two"
+		if err := b.Webhook(t.Context(), "main", more); err != nil {
+			t.Errorf("another alert of a known incident, the first of its day: %v", err)
+		}
+		more.Alerts[0].Firing, more.Alerts[0].EndsAt = false, time.Now()
+		if err := b.Webhook(t.Context(), "main", more); err != nil {
+			t.Errorf("its resolve: %v", err)
+		}
+		list, _, err := b.Incidents(t.Context(), Filter{})
+		if err != nil || len(list) != 2 {
+			t.Fatalf("incidents: %d, %v", len(list), err)
+		}
+		for _, inc := range list {
+			if _, _, err := b.Do(t.Context(), inc.ID, escalation.Acknowledge{By: escalation.Actor{Handle: "ben", Via: "slack"}}); err != nil {
+				t.Errorf("acknowledge: %v", err)
+			}
+		}
+		for _, name := range []string{"SlowA", "SlowB"} {
+			if err := b.Webhook(t.Context(), "main", webhook(name, "parsoid", "page", false, began)); err != nil {
+				t.Errorf("resolve: %v", err)
+			}
+		}
+		time.Sleep(time.Hour)
+		for _, inc := range list {
+			rs, err := st.Load(t.Context(), partitionOf(t, inc.ID), "i/"+inc.ID, "c/"+inc.ID)
+			if err != nil || rs[0].Version != 0 || rs[1].Version == 0 {
+				t.Errorf("%s is not filed away: %+v, %v", inc.ID, rs, err)
+			}
+		}
+	})
+}
+
+func partitionOf(t *testing.T, id string) uint8 {
+	t.Helper()
+	p, ok := escalation.Partition(id)
+	if !ok {
+		t.Fatalf("%s has no partition", id)
+	}
+	return p
+}
+
 // A process that is told to stop ends within seconds although a channel hangs,
 // sends nothing new, and the next one sends what was cut.
 func TestStopsWhileAChannelHangs(t *testing.T) {

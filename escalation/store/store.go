@@ -73,6 +73,22 @@ type Txn struct {
 	// tried again after another one changed its first record answers
 	// ErrConflict: load, and see that it is done.
 	Mark [8]byte
+	// Urgent: it creates records, but only along with a change that must not wait
+	// for room, such as an acknowledgement.
+	Urgent bool
+}
+
+// Grows tells whether a store that is full refuses the Txn: it creates records,
+// and neither deletes any (one that moves makes no more of them) nor is urgent.
+func (t Txn) Grows() bool {
+	grows := false
+	for _, w := range t.Writes {
+		if w.Data == nil && w.Expect != 0 {
+			return false
+		}
+		grows = grows || w.Data != nil && w.Expect == 0
+	}
+	return grows && !t.Urgent
 }
 
 // MarksKept is for how many deletions a store remembers the mark at least.
@@ -102,8 +118,8 @@ func (t Txn) Check() error {
 var (
 	// ErrConflict: some record has another version than expected; nothing changed.
 	ErrConflict = errors.New("a record was changed meanwhile")
-	// ErrFull: the store takes no new records; changes to known ones still pass
-	// where the store can make room for them. Nothing changed.
+	// ErrFull: the store takes no Txn that grows it; all others still pass where
+	// the store can make room for them. Nothing changed.
 	ErrFull = errors.New("the store is full")
 	// ErrInvalid: the Txn can never be applied; nothing changed. A mistake in
 	// the program: trying again does not help.

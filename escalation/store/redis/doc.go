@@ -21,9 +21,9 @@
 // A Txn is one script, which compares all versions and then writes all or
 // nothing. It looks for the Txn's mark first: whoever lost the reply sends the
 // same again. Each call does so by itself until its context ends or patience is
-// over; the client library's own retries are off. A Txn that creates
-// a record runs under a twin of the script that Redis refuses when its memory is
-// full; all others may go over the limit.
+// over; the client library's own retries are off. A Txn that
+// grows the store runs under a twin of the script that Redis refuses when its
+// memory is full; all others may go over the limit.
 //
 // Commits that wait for a connection travel together as one pipeline, each a
 // script of its own. Nothing waits for company.

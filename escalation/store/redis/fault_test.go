@@ -273,7 +273,7 @@ func TestFrozen(t *testing.T) {
 	}
 }
 
-// Memory that is full refuses new records and lets known ones change; a create
+// Memory that is full refuses new records and lets known ones change and move; a create
 // whose answer was lost before is not called refused.
 func TestFull(t *testing.T) {
 	t.Parallel()
@@ -302,7 +302,14 @@ func TestFull(t *testing.T) {
 	if err := commit(4, store.Write{ID: "i/a", Expect: 1, Data: make([]byte, 10_000), Wake: s.Now()}); err != nil {
 		t.Errorf("change = %v", err)
 	}
-	if err := commit(5, store.Write{ID: "i/a", Expect: 2}); err != nil {
+	if err := commit(5, store.Write{ID: "i/a", Expect: 2}, store.Write{ID: "c/a", Data: []byte("a")}); err != nil {
+		t.Errorf("move = %v", err)
+	}
+	urgent := store.Txn{Partition: 1, Mark: [8]byte{6}, Urgent: true, Writes: []store.Write{{ID: "c/a", Expect: 1, Data: []byte("b")}, {ID: "f/a", Data: []byte("f")}}}
+	if err := s.Commit(t.Context(), urgent); err != nil {
+		t.Errorf("change that counts as a new fact = %v", err)
+	}
+	if err := commit(7, store.Write{ID: "c/a", Expect: 2}); err != nil {
 		t.Errorf("delete = %v", err)
 	}
 	r.Call(t, "CONFIG", "SET", "maxmemory", "0")

@@ -285,6 +285,9 @@ func (s *Store) commitCall(txn store.Txn) (c call, ids []string) {
 	k := s.keys[txn.Partition]
 	c = call{script: commitKnown, keys: []string{k.records, k.wakes}, args: make([]any, 0, 2+4*len(txn.Writes))}
 	c.args = append(c.args, txn.Mark[:], "")
+	if txn.Grows() {
+		c.script = commitNew
+	}
 	deletes := false
 	for _, w := range txn.Writes {
 		ids = append(ids, w.ID)
@@ -296,9 +299,6 @@ func (s *Store) commitCall(txn store.Txn) (c call, ids []string) {
 			record = encode(store.Key{Partition: txn.Partition, ID: w.ID}, w.Expect+1, txn.Mark, ms, w.Data)
 			if ms != 0 {
 				wake = ms
-			}
-			if w.Expect == 0 {
-				c.script = commitNew
 			}
 		}
 		c.args = append(c.args, w.ID, expected(w.Expect), record, wake)

@@ -18,9 +18,9 @@ func newScript(flags, body string) script {
 }
 
 var (
-	// commitKnown changes and deletes; memory that is full does not stop it.
+	// commitKnown changes, deletes and moves; memory that is full does not stop it.
 	commitKnown = newScript("flags=allow-oom", commitBody)
-	// commitNew creates; Redis refuses to run it when memory is full.
+	// commitNew is for a Txn that grows; Redis refuses it when memory is full.
 	commitNew = newScript("", commitBody)
 	claimed   = newScript("flags=allow-oom", claimBody)
 )
