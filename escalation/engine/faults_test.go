@@ -146,6 +146,47 @@ func TestStopsWhileAChannelHangs(t *testing.T) {
 	})
 }
 
+// deaf is a channel that does not even notice when its time is over.
+type deaf struct{ woken chan struct{} }
+
+func (d deaf) Deliver(context.Context, notifiers.Message) notifiers.Result {
+	<-d.woken
+	return notifiers.Result{Verdict: notifiers.Ambiguous}
+}
+
+func (deaf) Probe(context.Context) error { return nil }
+
+// A stop waits for nothing longer than it promises: what does not end is left to
+// its lease, and another process sends it.
+func TestStopsWhileAnAttemptDoesNotEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := mem.New()
+		channel := deaf{make(chan struct{})}
+		e := New(Config{Store: st.Open(), Registerer: prometheus.NewRegistry(), Logger: slog.New(slog.NewTextHandler(t.Output(), nil))},
+			snapshot(t, map[string]Channel{notifiers.Slack: channel, notifiers.Email: channel}))
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); _ = e.Run(ctx) }()
+		if err := e.Webhook(t.Context(), "main", webhook("Slow", "parsoid", "page", true, time.Now())); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		stop()
+		select {
+		case <-ended:
+		case <-time.After(5 * time.Second):
+			t.Error("it has not stopped after 5 s")
+		}
+		b := start(t, st.Open(), &fake{}, &fake{})
+		time.Sleep(11 * time.Second)
+		if got := b.slack.pages(); !slices.Equal(got, []string{"ana"}) {
+			t.Errorf("after the lease: %v; want ana paged by the other process", got)
+		}
+		close(channel.woken)
+		<-ended
+	})
+}
+
 func TestOneBadAddressIsNoOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		slack, email := &fake{}, &fake{}
