@@ -126,6 +126,8 @@ var (
 	ErrInvalid = errors.New("the transaction is malformed")
 	// ErrCorrupt: a record does not carry the checksum it was written with.
 	ErrCorrupt = errors.New("a record is damaged")
+	// ErrPartial: a part of the store is away; what was shown is the rest.
+	ErrPartial = errors.New("a part of the store is away")
 	// ErrClosed: the store was closed; nothing changed.
 	ErrClosed = errors.New("the store is closed")
 )
@@ -167,14 +169,17 @@ type Store interface {
 	// meanwhile. It is a hint, no lock: a claim changes no version. A Commit to
 	// a claimed record replaces the moved wake-up. Claims that are not followed
 	// by a Commit come back after the lease, or earlier when the store was
-	// opened anew. Damaged records are not returned, and stop no others.
+	// opened anew. Damaged records are not returned, and stop no others; nor does a
+	// part of a store of several servers that is away: it is an error only when all
+	// of it is.
 	Claim(ctx context.Context, max int, lease time.Duration) (Due, error)
 
 	// Scan calls yield for every record whose ID begins with prefix, in every
 	// partition, in no promised order, until yield returns false. Records that
 	// existed throughout are seen exactly once; the whole is not of one instant.
 	// yield may call the store. Damaged records are passed over, and ErrCorrupt
-	// is joined into the error that is returned at the end.
+	// is joined into the error that is returned at the end. When a part of a store
+	// of several servers is away, the rest is shown, and the error is ErrPartial.
 	Scan(ctx context.Context, prefix string, yield func(Record) bool) error
 
 	// Now is the store's clock: the only one that timers are compared with. It

@@ -175,6 +175,11 @@ func (s *Store) checkServer(ctx context.Context, n node) (warnings []string, err
 	if info["rdb_last_bgsave_status"] == "err" {
 		warnings = append(warnings, "the last snapshot of Redis failed: look at its disk; it may refuse writes until one succeeds")
 	}
+	if s.cluster != nil {
+		if full, _ := setting("cluster-require-full-coverage"); full == "yes" {
+			warnings = append(warnings, "cluster-require-full-coverage is yes: when one part of the Cluster is gone, the whole of it answers nothing and nobody is paged; set it to no")
+		}
+	}
 	if n.addr == "FailoverClient" && info["connected_slaves"] == "0" {
 		warnings = append(warnings, "the master has no replica: Sentinel has nothing to fail over to")
 	}
@@ -352,7 +357,10 @@ func (s *Store) checkMarkers(ctx context.Context, want string) error {
 // that came back empty is told of, and marked again.
 func (s *Store) checkMarker(ctx context.Context) {
 	p := s.due.turn
-	s.due.turn++
+	for s.due.away[p].Load() {
+		p++ // never all of them, see firsts
+	}
+	s.due.turn = p + 1
 	key := s.keys[p].records
 	text, err := await(ctx, func() (string, error) { return s.client.HGet(ctx, key, markerField).Result() })
 	switch {

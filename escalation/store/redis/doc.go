@@ -36,11 +36,15 @@
 // A claim moves the scores of exactly what it saw; what somebody else moved in
 // between stays theirs.
 //
+// Each node of a Cluster is asked on its own. Partitions that do not answer are
+// put aside, and asked beside the claims until they do; the others go on.
+//
 // # Time
 //
 // Now is the TIME of the server that holds partition 0, carried on by the local
 // monotonic clock between samples. No machine's wall clock but that one's
-// matters, and that of other nodes of a Cluster does not either. When it is set
+// matters. While it is away another node of the Cluster stands in, corrected by
+// how much the two clocks differed: what counts is how fast it goes. When it is set
 // back, or a server with an earlier clock takes over, Now goes on at nine tenths
 // of its pace until the two agree: it neither runs backwards nor stands still.
 //

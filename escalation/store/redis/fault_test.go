@@ -198,6 +198,144 @@ func TestClusterFailover(t *testing.T) {
 	l.end(t)
 }
 
+// With a part of the Cluster wholly away, a master and its replica, the timers of
+// the others go on, also when it is the part whose clock counts; when it is back,
+// so do its own. Nothing that is left out of a list goes unsaid.
+func TestClusterPartAway(t *testing.T) {
+	t.Parallel()
+	nodes := testbench.StartCluster(t, 6, "--cluster-require-full-coverage", "no", "--appendonly", "yes", "--appendfsync", "always")
+	s := mustOpen(t, Options{Addrs: []string{nodes[0].Addr, nodes[1].Addr, nodes[2].Addr}, Cluster: true})
+	if len(s.Warnings()) > 0 {
+		t.Errorf("warnings: %q", s.Warnings())
+	}
+	holder := func(p int) int64 {
+		slot, _ := nodes[0].Call(t, "CLUSTER", "KEYSLOT", s.keys[p].records).(int64)
+		for i := range int64(3) {
+			if slot < (i+1)*16384/3 {
+				return i
+			}
+		}
+		return -1
+	}
+	gone := holder(0)
+	survivors := 0
+	for p := range store.Partitions {
+		if holder(p) != gone {
+			survivors++
+		}
+		x := store.Txn{Partition: uint8(p), Writes: []store.Write{{ID: "i/due", Data: []byte{1}, Wake: s.Now().Add(-time.Second)}}}
+		if err := s.Commit(t.Context(), x); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	nodes[gone].Kill9(t)
+	nodes[gone+3].Kill9(t)
+	killed, last := time.Now(), s.Now()
+	claimed := make(map[uint8]bool)
+	claim := func() {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		due, err := s.Claim(ctx, 64, time.Hour)
+		if err != nil {
+			t.Fatalf("Claim %v after the kill = %v", time.Since(killed), err)
+		}
+		for _, r := range due.Records {
+			if claimed[r.Key.Partition] {
+				t.Errorf("%v claimed twice", r.Key)
+			}
+			claimed[r.Key.Partition] = true
+		}
+		now := s.Now()
+		if d := now.Sub(last); d < 0 {
+			t.Fatalf("the clock went back by %v", -d)
+		}
+		last = now
+	}
+	for len(claimed) < survivors {
+		claim()
+		if time.Since(killed) > 10*time.Second {
+			t.Fatalf("%d of %d records of the others were claimed in 10 s", len(claimed), survivors)
+		}
+	}
+	t.Logf("the others' %d records claimed %v after the kill", survivors, time.Since(killed).Round(time.Millisecond))
+	// Once it is known, nothing waits for those that are away.
+	for range 5 {
+		began := time.Now()
+		s.due.looked = time.Time{}
+		claim()
+		if d := time.Since(began); d > answerTimeout/2 {
+			t.Errorf("a claim took %v", d)
+		}
+	}
+	if len(claimed) != survivors {
+		t.Errorf("%d records claimed, %d are there", len(claimed), survivors)
+	}
+	if d := time.Until(s.Now()); d.Abs() > time.Second {
+		t.Errorf("the clock is off by %v", d)
+	}
+	seen := 0
+	err := s.Scan(t.Context(), "i/", func(store.Record) bool { seen++; return true })
+	if !errors.Is(err, store.ErrPartial) || seen != survivors {
+		t.Errorf("Scan = %v and %d records, want ErrPartial and %d", err, seen, survivors)
+	}
+	x := store.Txn{Partition: 0, Writes: []store.Write{{ID: "i/new", Data: []byte{1}}}}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	if err := s.Commit(ctx, x); err == nil {
+		t.Error("a commit to the part that is away was answered")
+	}
+
+	nodes[gone].Restart(t)
+	nodes[gone+3].Restart(t)
+	restarted := time.Now()
+	testbench.Eventually(t, 20*time.Second, "the rest to be claimed", func() bool {
+		claim()
+		return len(claimed) == store.Partitions
+	})
+	t.Logf("the rest claimed %v after the restart", time.Since(restarted).Round(time.Millisecond))
+	if err := s.Scan(t.Context(), "i/", func(store.Record) bool { return true }); err != nil {
+		t.Errorf("Scan = %v", err)
+	}
+
+	// Servers that stand still, and so refuse nothing, hold the others up once.
+	for p := range store.Partitions {
+		x := store.Txn{Partition: uint8(p), Writes: []store.Write{{ID: "i/frozen", Data: []byte{1}, Wake: s.Now().Add(-time.Second)}}}
+		if err := s.Commit(t.Context(), x); err != nil {
+			t.Fatal(err)
+		}
+	}
+	nodes[gone].Freeze(t)
+	nodes[gone+3].Freeze(t)
+	clear(claimed)
+	frozen := time.Now()
+	for len(claimed) < survivors {
+		claim()
+		if time.Since(frozen) > 10*time.Second {
+			t.Fatalf("%d of %d records of the others were claimed in 10 s", len(claimed), survivors)
+		}
+	}
+	t.Logf("the others' %d records claimed %v after the rest froze", survivors, time.Since(frozen).Round(time.Millisecond))
+	nodes[gone].Thaw(t)
+	nodes[gone+3].Thaw(t)
+
+	// Nobody answers: that is an error, and ends when somebody does.
+	for _, node := range nodes {
+		node.Kill9(t)
+	}
+	testbench.Eventually(t, 10*time.Second, "claims to fail", func() bool {
+		_, err := s.Claim(t.Context(), 1, time.Minute)
+		return err != nil
+	})
+	for _, node := range nodes {
+		node.Restart(t)
+	}
+	testbench.Eventually(t, 20*time.Second, "claims to succeed", func() bool {
+		_, err := s.Claim(t.Context(), 1, time.Minute)
+		return err == nil
+	})
+}
+
 // Slots that move from one node to another while they are written.
 func TestClusterMovesSlots(t *testing.T) {
 	t.Parallel()

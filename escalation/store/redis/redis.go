@@ -10,6 +10,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -83,6 +84,9 @@ type Store struct {
 
 	claims chan struct{} // held by the one that claims
 	due    due
+
+	seeking  atomic.Bool // somebody looks for the partitions that are away
+	compared time.Time   // the clocks of a Cluster's servers; for the holder of claims
 }
 
 type keys struct{ records, wakes, deletions string }
