@@ -156,8 +156,10 @@ func (s *Store) look(ctx context.Context) error {
 		return err
 	}
 	if all {
+		if err := s.checkMarker(ctx); err != nil {
+			return fmt.Errorf("claim: %w", err)
+		}
 		s.due.looked = began
-		s.checkMarker(ctx)
 	}
 	return nil
 }
@@ -275,7 +277,7 @@ func (s *Store) claim(ctx context.Context, chosen []candidate, until int64) ([]s
 		at := open[c.partition]
 		if at == nil || len(at.places) == claimPiece {
 			k := s.keys[c.partition]
-			at = &piece{run{claimed, []string{k.records, k.wakes}, []any{until}, nil}, c.partition, nil}
+			at = &piece{run{claimed, []string{k.records, k.wakes}, []any{until, s.marker}, nil}, c.partition, nil}
 			open[c.partition] = at
 			pieces = append(pieces, at)
 		}
@@ -297,6 +299,9 @@ func (s *Store) claim(ctx context.Context, chosen []candidate, until int64) ([]s
 		for i, r := range runs {
 			at := todo[i]
 			if errs[i] != nil {
+				if owned := s.owner(ctx, errs[i]); isFinal(owned) {
+					return owned
+				}
 				again, failed = append(again, at), errs[i]
 				continue
 			}

@@ -25,6 +25,10 @@
 // grows the store runs under a twin of the script that Redis refuses when its
 // memory is full; all others may go over the limit.
 //
+// Every script compares the marker first. A partition without one was lost by the
+// server: it is marked again, and Lost tells. One with another marker belongs to
+// another installation now, and is left alone.
+//
 // Commits that wait for a connection travel together as one pipeline, each a
 // script of its own. Nothing waits for company.
 //

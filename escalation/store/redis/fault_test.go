@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -553,16 +554,150 @@ func TestWiped(t *testing.T) {
 		t.Errorf("installation %s, want %s", again.Installation(), o.Installation)
 	}
 	r.Call(t, "DEL", s.keys[7].records)
-	if text := strings.Join(mustOpen(t, o).Warnings(), "\n"); !strings.Contains(text, "1 of 256 partitions are empty") {
+	third := mustOpen(t, o)
+	if text := strings.Join(third.Warnings(), "\n"); !strings.Contains(text, "1 of 256 partitions are empty") {
 		t.Errorf("warnings: %s", text)
 	}
-	// While it runs.
-	r.Call(t, "FLUSHALL")
-	s.due.turn = 3
-	testbench.Eventually(t, 5*time.Second, "the marker to be written again", func() bool {
-		if _, err := s.Claim(t.Context(), 1, time.Minute); err != nil {
-			t.Fatal(err)
+	for name, want := range map[*Store]int{s: 0, again: store.Partitions, third: 1} {
+		if got := losses(name); want > 0 && !slices.Equal(got, []int{want}) || want == 0 && len(got) > 0 {
+			t.Errorf("told of losses of %v partitions, want %d", got, want)
 		}
-		return r.Call(t, "HGET", s.keys[3].records, "") == marker(o.Installation)
-	})
+	}
+}
+
+// losses are what a Store has to tell, each with its partitions.
+func losses(s *Store) (found []int) {
+	for {
+		select {
+		case loss := <-s.Lost():
+			found = append(found, loss.Partitions)
+		default:
+			return found
+		}
+	}
+}
+
+// A server that is emptied while callchain runs is told of within a second, once
+// by those that share it, and is a store again; so it is when a commit is the
+// first to come upon it.
+func TestWipedWhileRunning(t *testing.T) {
+	t.Parallel()
+	r := testbench.StartRedis(t)
+	o := Options{Addrs: []string{r.Addr}, KeyPrefix: fresh()}
+	a, b := mustOpen(t, o), mustOpen(t, o)
+	marked := func() bool {
+		for p := range store.Partitions {
+			if r.Call(t, "HGET", a.keys[p].records, "") != a.marker {
+				return false
+			}
+		}
+		return true
+	}
+	claim := func() {
+		t.Helper()
+		for _, s := range []*Store{a, b} {
+			if _, err := s.Claim(t.Context(), 1, time.Minute); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	var told []int
+	for event := range 2 {
+		r.Call(t, "FLUSHALL")
+		began := time.Now()
+		for len(told) == event {
+			claim()
+			told = append(append(told, losses(a)...), losses(b)...)
+			if time.Since(began) > 5*time.Second {
+				t.Fatal("nothing is told")
+			}
+		}
+		testbench.Eventually(t, time.Second, "all markers to be written again", marked)
+	}
+	for range 3 {
+		a.due.looked, b.due.looked = time.Time{}, time.Time{}
+		claim()
+	}
+	if told = append(append(told, losses(a)...), losses(b)...); !slices.Equal(told, []int{store.Partitions, store.Partitions}) {
+		t.Errorf("told of losses of %v partitions, want two of all", told)
+	}
+
+	r.Call(t, "FLUSHALL")
+	x := store.Txn{Partition: 9, Writes: []store.Write{{ID: "i/a", Data: []byte("a")}}}
+	if err := a.Commit(t.Context(), x); err != nil || !marked() {
+		t.Errorf("Commit = %v", err)
+	}
+	if got := losses(a); len(got) != 1 {
+		t.Errorf("told of losses of %v partitions, want one", got)
+	}
+	r.Call(t, "FLUSHALL")
+	x.Writes[0].Expect = 1
+	if err := a.Commit(t.Context(), x); !errors.Is(err, store.ErrConflict) {
+		t.Errorf("Commit of what was lost = %v, want ErrConflict", err)
+	}
+}
+
+// A store that becomes another installation's while callchain runs is neither
+// written nor read, and claims nothing; when it is ours again all goes on.
+func TestForeignWhileRunning(t *testing.T) {
+	t.Parallel()
+	r := testbench.StartRedis(t)
+	s := mustOpen(t, Options{Addrs: []string{r.Addr}, KeyPrefix: fresh()})
+	known := store.Txn{Partition: 9, Mark: [8]byte{1}, Writes: []store.Write{{ID: "i/a", Data: []byte("a"), Wake: s.Now().Add(-time.Second)}}}
+	if err := s.Commit(t.Context(), known); err != nil {
+		t.Fatal(err)
+	}
+	if due, err := s.Claim(t.Context(), 0, time.Minute); err != nil || due.Next.IsZero() {
+		t.Fatal(due, err)
+	}
+	mark := func(text string) {
+		for p := range store.Partitions {
+			r.Call(t, "HSET", s.keys[p].records, "", text)
+		}
+	}
+	mark(marker("theirs"))
+	// Also while what is known of the partitions is thought to be fresh.
+	s.due.looked = time.Now().Add(time.Hour)
+	for name, call := range map[string]func() error{
+		"create": func() error {
+			return s.Commit(t.Context(), store.Txn{Partition: 9, Writes: []store.Write{{ID: "i/b", Data: []byte("b")}}})
+		},
+		"change": func() error {
+			return s.Commit(t.Context(), store.Txn{Partition: 9, Writes: []store.Write{{ID: "i/a", Expect: 1, Data: []byte("b")}}})
+		},
+		"the same again":    func() error { return s.Commit(t.Context(), known) },
+		"load":              func() error { _, err := s.Load(t.Context(), 9, "i/a"); return err },
+		"claim what is due": func() error { _, err := s.Claim(t.Context(), 1, time.Minute); return err },
+	} {
+		began := time.Now()
+		if err := call(); !errors.Is(err, ErrOtherInstallation) || time.Since(began) > time.Second {
+			t.Errorf("%s = %v after %v, want at once ErrOtherInstallation", name, err, time.Since(began))
+		}
+	}
+	s.due.looked = time.Time{}
+	s.due.next[9] = never
+	for range 3 {
+		if _, err := s.Claim(t.Context(), 1, time.Minute); !errors.Is(err, ErrOtherInstallation) {
+			t.Errorf("Claim = %v, want ErrOtherInstallation", err)
+		}
+	}
+	// Nor are markers of ours put beside theirs.
+	r.Call(t, "HDEL", s.keys[9].records, "", "i/a")
+	if err := s.Commit(t.Context(), known); !errors.Is(err, ErrOtherInstallation) {
+		t.Errorf("Commit into an empty partition of theirs = %v", err)
+	}
+	if n := r.Call(t, "HLEN", s.keys[9].records); n != int64(0) {
+		t.Errorf("%v fields were written", n)
+	}
+	if got := losses(s); len(got) > 0 {
+		t.Errorf("told of losses of %v partitions", got)
+	}
+
+	mark(s.marker)
+	if _, err := s.Claim(t.Context(), 1, time.Minute); err != nil {
+		t.Errorf("Claim = %v when it is ours again", err)
+	}
+	if err := s.Commit(t.Context(), known); err != nil {
+		t.Errorf("Commit = %v when it is ours again", err)
+	}
 }
