@@ -416,7 +416,20 @@ func TestFrozen(t *testing.T) {
 // whose answer was lost before is not called refused.
 func TestFull(t *testing.T) {
 	t.Parallel()
-	r := testbench.StartRedis(t)
+	full(t, testbench.StartRedis(t))
+}
+
+func TestFullValkey(t *testing.T) {
+	t.Parallel()
+	r := testbench.StartValkey(t)
+	if r == nil {
+		t.Log("there is no Valkey here: not tested")
+		return
+	}
+	full(t, r)
+}
+
+func full(t *testing.T, r *testbench.Redis) {
 	s := mustOpen(t, Options{Addrs: []string{r.Addr}})
 	commit := func(mark byte, writes ...store.Write) error {
 		return s.Commit(t.Context(), store.Txn{Partition: 1, Mark: [8]byte{mark}, Writes: writes})
