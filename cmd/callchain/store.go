@@ -115,15 +115,15 @@ func tellLosses(ctx context.Context, eng *engine.Engine, log *slog.Logger, st st
 }
 
 func lossNotice(loss redis.Loss) engine.Notice {
-	what := "everything"
+	what := "all records"
 	if loss.Partitions < store.Partitions {
-		what = fmt.Sprintf("%d of %d parts", loss.Partitions, store.Partitions)
+		what = fmt.Sprintf("the records of %d of %d parts", loss.Partitions, store.Partitions)
 	}
 	return engine.Notice{
 		// Replicas that find it together say it once.
 		Key:   "lost:" + loss.At.Truncate(10*time.Minute).UTC().Format(time.RFC3339),
 		Title: "Redis lost records of callchain",
-		Body: fmt.Sprintf("The store in Redis came back without %s that callchain had there: incidents, acknowledgements and timers are gone, and nobody is paged for them any more. "+
+		Body: fmt.Sprintf("Redis came back without %s of callchain's store: those incidents, acknowledgements and timers are gone, and nobody is paged for them any more. "+
 			"What still fires comes back when Alertmanager sends it again (its repeat_interval).\n"+
 			"Now: look at Alertmanager for what fires, and tell by hand who has to know. "+
 			"Then find out why: a FLUSHALL, a restart without an append-only file, a failover to an empty replica; docs/redis.md says which settings keep what.", what),

@@ -331,7 +331,9 @@ func (s *Store) checkMarkers(ctx context.Context, want string) error {
 		return refuse("the store belongs to installation %s, this callchain is %s: %w", installation, want, ErrOtherInstallation)
 	case missing > 0:
 		s.warn(fmt.Sprintf("%d of %d partitions are empty: a server lost what it had. What still fires there comes back when Alertmanager sends it again", missing, store.Partitions))
-		s.lose(missing)
+		if want != "" { // else it may be one that another process is just making
+			s.lose(missing)
+		}
 	}
 	if missing == 0 {
 		s.installation = installation
@@ -431,8 +433,12 @@ func (s *Store) markers(ctx context.Context, partitions []uint8) ([]*goredis.Str
 // mend looks at all markers after one was missed, writes those that are gone, and
 // tells of the loss. Of several processes that find it, those tell that write some.
 func (s *Store) mend(ctx context.Context) error {
+	began := time.Now()
 	s.mending.Lock()
 	defer s.mending.Unlock()
+	if s.mended.After(began) {
+		return nil // by another call, while this one waited
+	}
 	var all, empty []uint8
 	for p := range s.keys {
 		all = append(all, uint8(p))
@@ -457,5 +463,9 @@ func (s *Store) mend(ctx context.Context) error {
 		s.log.Error("records lost by Redis: incidents and timers are gone, what still fires comes back when Alertmanager sends it again", "partitions", len(empty), "of", store.Partitions)
 		s.lose(len(empty))
 	}
-	return errors.Join(errs...)
+	err := errors.Join(errs...)
+	if err == nil {
+		s.mended = time.Now()
+	}
+	return err
 }

@@ -74,6 +74,7 @@ type Store struct {
 	marker       string // of each of its partitions
 	warnings     []string
 	mending      sync.Mutex // held by the one that writes markers again
+	mended       time.Time  // when somebody did last
 	lost         chan Loss
 	clock        *clock
 
