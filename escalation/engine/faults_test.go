@@ -113,6 +113,30 @@ func TestFullStore(t *testing.T) {
 	})
 }
 
+// partly is a store of which only the partitions from an index on answer.
+type partly struct {
+	*mem.Store
+	from int
+}
+
+func (s partly) Load(ctx context.Context, partition uint8, ids ...string) ([]store.Record, error) {
+	if int(partition) < s.from {
+		return nil, errors.New("it is away")
+	}
+	return s.Store.Load(ctx, partition, ids...)
+}
+
+// A part of the store that is away takes no replica out of service.
+func TestReadyWithAPart(t *testing.T) {
+	t.Parallel()
+	for from, ready := range map[int]bool{0: true, 1: true, store.Partitions * 2 / 3: true, store.Partitions: false} {
+		e := New(Config{Store: partly{mem.New(), from}, Registerer: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler)}, snapshot(t, nil))
+		if err := e.Ready(t.Context()); (err == nil) != ready {
+			t.Errorf("without the first %d partitions: %v", from, err)
+		}
+	}
+}
+
 func partitionOf(t *testing.T, id string) uint8 {
 	t.Helper()
 	p, ok := escalation.Partition(id)
