@@ -335,6 +335,54 @@ func kill9(t *testing.T, store string) {
 	}
 }
 
+// A Redis that forgets everything while callchain runs: those who look after
+// callchain are told, once each time, and what fires afterwards pages as ever. One
+// that becomes somebody else's takes callchain out of service.
+func TestRedisForgets(t *testing.T) {
+	t.Parallel()
+	r := testbench.StartRedis(t)
+	in := install(t, fmt.Sprintf("store: {type: redis, redis: {addrs: [%q]}}", r.Addr), `[{notify: incident_response, ack_within: 1h}, {notify: fallback, ack_within: 1h}]`)
+	told := func() (n int) {
+		for _, m := range in.slack.Messages(t, "#sre") {
+			if m.Contains("Redis lost records") {
+				n++
+			}
+		}
+		return n
+	}
+	for event := range 2 {
+		r.Call(t, "FLUSHALL")
+		testbench.Eventually(t, 10*time.Second, "the team to be told", func() bool { return told() == event+1 })
+	}
+	in.am.PostAlerts(t, errors5xx("parsoid", false))
+	in.slack.AwaitMessage(t, "U01ANA", "HighErrorRate")
+	if n := told(); n != 2 {
+		t.Errorf("told %d times of two losses", n)
+	}
+
+	get := func() (int, string) {
+		answer, err := http.Get(in.URL + "/-/ready")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		body, err := io.ReadAll(answer.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer.StatusCode, string(body)
+	}
+	if code, body := get(); code != http.StatusOK {
+		t.Fatalf("ready: %d %s", code, body)
+	}
+	for p := range 256 {
+		r.Call(t, "HSET", fmt.Sprintf("callchain:{%d}:r", p), "", "callchain schema=1 partitions=256 installation=theirs")
+	}
+	if code, body := get(); code != http.StatusServiceUnavailable {
+		t.Errorf("ready over another installation's store: %d %s", code, body)
+	}
+}
+
 // SIGKILL of Redis, with an append-only file synced every second, loses nothing
 // that was answered; timers and presses wait for it to come back.
 func TestKill9Redis(t *testing.T) {

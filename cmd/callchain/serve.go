@@ -146,6 +146,7 @@ func serve(ctx context.Context, f serving, log *slog.Logger) error {
 			func() error { return eng.Run(engineCtx) },
 			func() error { return eng.RunGauges(engineCtx) },
 			func() error { return eng.RunProbes(engineCtx) },
+			func() error { return tellLosses(engineCtx, eng, log, st) },
 		)
 	}()
 	failed := make(chan error, len(doors))
@@ -313,12 +314,14 @@ func (l *loaded) fallBack(good lastGood) error {
 	return nil
 }
 
-func tell(ctx context.Context, eng *engine.Engine, log *slog.Logger, n engine.Notice) {
+func tell(ctx context.Context, eng *engine.Engine, log *slog.Logger, n engine.Notice) (stored bool) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	if err := eng.Notice(ctx, n); err != nil {
+	err := eng.Notice(ctx, n)
+	if err != nil {
 		log.Error("notice not stored", "title", n.Title, "err", err)
 	}
+	return err == nil
 }
 
 // refusedNotice tells callchain's own team that a file was refused.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"callchain/config"
+	"callchain/escalation/engine"
 	"callchain/escalation/store"
 	"callchain/escalation/store/bolt"
 	"callchain/escalation/store/redis"
@@ -99,6 +100,44 @@ func openRedis(ctx context.Context, c *config.Config, log *slog.Logger) (store.S
 		}
 	}
 	return st, nil
+}
+
+// tellLosses tells callchain's own team when Redis came back without what it had,
+// until ctx is done. It is said in the store itself: in what Redis is since then.
+func tellLosses(ctx context.Context, eng *engine.Engine, log *slog.Logger, st store.Store) error {
+	r, ok := st.(*redis.Store)
+	if !ok {
+		return nil
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case loss := <-r.Lost():
+			for !tell(ctx, eng, log, lossNotice(loss)) && ctx.Err() == nil {
+				select {
+				case <-ctx.Done():
+				case <-time.After(2 * time.Second):
+				}
+			}
+		}
+	}
+}
+
+func lossNotice(loss redis.Loss) engine.Notice {
+	what := "all records"
+	if loss.Partitions < store.Partitions {
+		what = fmt.Sprintf("the records of %d of %d parts", loss.Partitions, store.Partitions)
+	}
+	return engine.Notice{
+		// Replicas that find it together say it once.
+		Key:   "lost:" + loss.At.Truncate(10*time.Minute).UTC().Format(time.RFC3339),
+		Title: "Redis lost records of callchain",
+		Body: fmt.Sprintf("Redis came back without %s of callchain's store: those incidents, acknowledgements and timers are gone, and nobody is paged for them any more. "+
+			"What still fires comes back when Alertmanager sends it again (its repeat_interval).\n"+
+			"Now: look at Alertmanager for what fires, and tell by hand who has to know. "+
+			"Then find out why: a FLUSHALL, a restart without an append-only file, a failover to an empty replica; docs/redis.md says which settings keep what.", what),
+	}
 }
 
 // storeChanged tells whether a store is another one, or reached in another way.

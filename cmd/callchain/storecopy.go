@@ -23,6 +23,9 @@ func storeCommands(app *kingpin.Application, commands map[string]command) {
 	backupFile, backupExpand, backupOutput := configFlag(backup), expandFlag(backup), outputFlag(backup, "text", "json")
 	target := backup.Arg("file", "The new file.").Required().String()
 	commands[backup.FullCommand()] = func(ctx context.Context, std streams) error {
+		if err := backupTarget(*target); err != nil {
+			return err
+		}
 		return copyCommand(ctx, std, *backupFile, *backupExpand, *backupOutput, "", *target)
 	}
 
@@ -33,6 +36,15 @@ func storeCommands(app *kingpin.Application, commands map[string]command) {
 	commands[migrate.FullCommand()] = func(ctx context.Context, std streams) error {
 		return copyCommand(ctx, std, *migrateFile, *migrateExpand, *migrateOutput, *from, *to)
 	}
+}
+
+// backupTarget refuses the words that mean a store of the configuration elsewhere:
+// here they would be a file that nobody looks for, or the store itself.
+func backupTarget(target string) error {
+	if target != embedded && target != inRedis {
+		return nil
+	}
+	return status{notDone, fmt.Sprintf("%s is a kind of store, and a backup is a file: name the file (./%[1]s if that is its name). To copy into the %[1]s store of the configuration use callchain store migrate --from ... --to %[1]s", target)}
 }
 
 // copied is the result of a copy for programs.

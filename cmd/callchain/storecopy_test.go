@@ -96,6 +96,13 @@ func TestStoreMigrate(t *testing.T) {
 	backup := filepath.Join(dir, "backup.db")
 	callchain(good, "500 records copied", "backup", backup)
 	callchain(notDone, "not empty", "backup", backup)
+	// The two words that mean something else to migrate are no files here.
+	for _, kind := range []string{"embedded", "redis"} {
+		callchain(notDone, "name the file (./"+kind, "backup", kind)
+		if _, err := os.Stat(kind); err == nil {
+			t.Errorf("backup %s wrote a file of that name", kind)
+		}
+	}
 
 	// Timers go with their records.
 	rs, err := redis.Open(t.Context(), redis.Options{Addrs: []string{r.Addr}})

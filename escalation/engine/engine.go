@@ -126,9 +126,25 @@ func (e *Engine) Snapshot() *Snapshot { return e.snap.Load() }
 // Now is the instant that timers are compared with: the store's.
 func (e *Engine) Now() time.Time { return e.store.Now() }
 
-// Ready tells whether a webhook could be stored.
+// Ready tells whether a webhook could be stored, if only in a part of the store:
+// a replica that is taken out of service because another part is away helps nobody.
 func (e *Engine) Ready(ctx context.Context) error {
-	_, err := e.store.Load(ctx, 0, "ready")
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	const parts = 8 // of a Cluster's servers each holds one of them, as good as surely
+	answers := make(chan error, parts)
+	for i := range parts {
+		go func() {
+			_, err := e.store.Load(ctx, uint8(i*store.Partitions/parts), "ready")
+			answers <- err
+		}()
+	}
+	var err error
+	for range parts {
+		if err = <-answers; err == nil {
+			return nil
+		}
+	}
 	return err
 }
 
@@ -338,7 +354,7 @@ func recordID(parts ...string) string {
 }
 
 // Run claims what is due and sees it through, until ctx is done; then it waits
-// for the attempts that are under way and records them.
+// some seconds for the attempts that are under way and records them.
 func (e *Engine) Run(ctx context.Context) error {
 	defer e.drain()
 	idle := 500 * time.Millisecond // others may have committed something that is due earlier
@@ -396,17 +412,35 @@ func (e *Engine) Run(ctx context.Context) error {
 	return nil
 }
 
-// drainFor is how long attempts that are under way may still take at the end.
-// One that is cut is made again, by another process or at the next start.
-const drainFor = 3 * time.Second
+// At the end attempts that are under way may take drainFor, and their records
+// recordFor after that: together less than main waits, which has ten seconds for
+// everything. An attempt that is cut is made again, by another process or at the
+// next start; so is one that does not even end then, when its lease is over.
+const (
+	drainFor  = 3 * time.Second
+	recordFor = 1500 * time.Millisecond
+)
 
 // drain ends the sending: nothing new is taken, what is under way is recorded.
 func (e *Engine) drain() {
 	e.draining.Store(true)
-	timer := time.AfterFunc(drainFor, e.cut)
-	defer timer.Stop()
-	e.work.Wait()
+	done := make(chan struct{})
+	go func() { e.work.Wait(); close(done) }()
+	ended := func(limit time.Duration) bool {
+		timer := time.NewTimer(limit)
+		defer timer.Stop()
+		select {
+		case <-done:
+			return true
+		case <-timer.C:
+			return false
+		}
+	}
+	inTime := ended(drainFor)
 	e.cut()
+	if !inTime && !ended(recordFor) {
+		e.log.Warn("attempts that do not end are left behind; they are made again when their leases are over")
+	}
 }
 
 // exclusive is a store that one process has for itself: attempts that it finds

@@ -46,6 +46,106 @@ func TestOwnAttemptsAreNotTakenBack(t *testing.T) {
 	})
 }
 
+// full is a store that refuses what stores refuse when they are full.
+type full struct{ *mem.Store }
+
+func (s full) Commit(ctx context.Context, txn store.Txn) error {
+	if txn.Grows() {
+		return store.ErrFull
+	}
+	return s.Store.Commit(ctx, txn)
+}
+
+// A full store refuses a new incident and nothing of those that are open: they are
+// acknowledged, escalated, resolved and filed away, and take further alerts, also
+// when these are the first that are counted on a new day.
+func TestFullStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := mem.New()
+		b := start(t, st, &fake{}, &fake{})
+		began := time.Now()
+		for _, name := range []string{"SlowA", "SlowB"} {
+			if err := b.Webhook(t.Context(), "main", webhook(name, "parsoid", "page", true, began)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Second)
+		b.stop()
+
+		b = start(t, full{st}, &fake{}, &fake{})
+		if err := b.Webhook(t.Context(), "main", webhook("SlowC", "parsoid", "page", true, began)); !errors.Is(err, store.ErrFull) {
+			t.Errorf("a new incident = %v, want ErrFull", err)
+		}
+		time.Sleep(25 * time.Hour)
+		if got := b.slack.pages(); !slices.Contains(got, "ben") {
+			t.Errorf("paged %v; want that it escalates to ben", got)
+		}
+		more := webhook("SlowA", "parsoid", "page", true, time.Now())
+		more.Alerts[0].Fingerprint, more.Alerts[0].Labels["instance"] = 7, "two"
+		if err := b.Webhook(t.Context(), "main", more); err != nil {
+			t.Errorf("another alert of a known incident, the first of its day: %v", err)
+		}
+		more.Alerts[0].Firing, more.Alerts[0].EndsAt = false, time.Now()
+		if err := b.Webhook(t.Context(), "main", more); err != nil {
+			t.Errorf("its resolve: %v", err)
+		}
+		list, _, err := b.Incidents(t.Context(), Filter{})
+		if err != nil || len(list) != 2 {
+			t.Fatalf("incidents: %d, %v", len(list), err)
+		}
+		for _, inc := range list {
+			if _, _, err := b.Do(t.Context(), inc.ID, escalation.Acknowledge{By: escalation.Actor{Handle: "ben", Via: "slack"}}); err != nil {
+				t.Errorf("acknowledge: %v", err)
+			}
+		}
+		for _, name := range []string{"SlowA", "SlowB"} {
+			if err := b.Webhook(t.Context(), "main", webhook(name, "parsoid", "page", false, began)); err != nil {
+				t.Errorf("resolve: %v", err)
+			}
+		}
+		time.Sleep(time.Hour)
+		for _, inc := range list {
+			rs, err := st.Load(t.Context(), partitionOf(t, inc.ID), "i/"+inc.ID, "c/"+inc.ID)
+			if err != nil || rs[0].Version != 0 || rs[1].Version == 0 {
+				t.Errorf("%s is not filed away: %+v, %v", inc.ID, rs, err)
+			}
+		}
+	})
+}
+
+// partly is a store of which only the partitions from an index on answer.
+type partly struct {
+	*mem.Store
+	from int
+}
+
+func (s partly) Load(ctx context.Context, partition uint8, ids ...string) ([]store.Record, error) {
+	if int(partition) < s.from {
+		return nil, errors.New("it is away")
+	}
+	return s.Store.Load(ctx, partition, ids...)
+}
+
+// A part of the store that is away takes no replica out of service.
+func TestReadyWithAPart(t *testing.T) {
+	t.Parallel()
+	for from, ready := range map[int]bool{0: true, 1: true, store.Partitions * 2 / 3: true, store.Partitions: false} {
+		e := New(Config{Store: partly{mem.New(), from}, Registerer: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler)}, snapshot(t, nil))
+		if err := e.Ready(t.Context()); (err == nil) != ready {
+			t.Errorf("without the first %d partitions: %v", from, err)
+		}
+	}
+}
+
+func partitionOf(t *testing.T, id string) uint8 {
+	t.Helper()
+	p, ok := escalation.Partition(id)
+	if !ok {
+		t.Fatalf("%s has no partition", id)
+	}
+	return p
+}
+
 // A process that is told to stop ends within seconds although a channel hangs,
 // sends nothing new, and the next one sends what was cut.
 func TestStopsWhileAChannelHangs(t *testing.T) {
@@ -67,6 +167,47 @@ func TestStopsWhileAChannelHangs(t *testing.T) {
 		if got := b.slack.pages(); !slices.Equal(got, []string{"ana"}) {
 			t.Errorf("paged %v by the next process; want ana", got)
 		}
+	})
+}
+
+// deaf is a channel that does not even notice when its time is over.
+type deaf struct{ woken chan struct{} }
+
+func (d deaf) Deliver(context.Context, notifiers.Message) notifiers.Result {
+	<-d.woken
+	return notifiers.Result{Verdict: notifiers.Ambiguous}
+}
+
+func (deaf) Probe(context.Context) error { return nil }
+
+// A stop waits for nothing longer than it promises: what does not end is left to
+// its lease, and another process sends it.
+func TestStopsWhileAnAttemptDoesNotEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := mem.New()
+		channel := deaf{make(chan struct{})}
+		e := New(Config{Store: st.Open(), Registerer: prometheus.NewRegistry(), Logger: slog.New(slog.NewTextHandler(t.Output(), nil))},
+			snapshot(t, map[string]Channel{notifiers.Slack: channel, notifiers.Email: channel}))
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); _ = e.Run(ctx) }()
+		if err := e.Webhook(t.Context(), "main", webhook("Slow", "parsoid", "page", true, time.Now())); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		stop()
+		select {
+		case <-ended:
+		case <-time.After(5 * time.Second):
+			t.Error("it has not stopped after 5 s")
+		}
+		b := start(t, st.Open(), &fake{}, &fake{})
+		time.Sleep(11 * time.Second)
+		if got := b.slack.pages(); !slices.Equal(got, []string{"ana"}) {
+			t.Errorf("after the lease: %v; want ana paged by the other process", got)
+		}
+		close(channel.woken)
+		<-ended
 	})
 }
 

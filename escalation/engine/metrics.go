@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -187,9 +188,10 @@ func (e *Engine) count(ctx context.Context) {
 		counts[cell{string(inc.State), string(inc.Urgency)}]++
 		return true
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, store.ErrPartial) {
 		return
 	}
+	// With a part of the store away, what is overdue in the rest is worth knowing.
 	e.metrics.zeroIncidents()
 	for c, n := range counts {
 		e.metrics.incidents.WithLabelValues(c.state, c.urgency).Set(n)

@@ -149,6 +149,7 @@ func incidentsOf(ls []loaded) []escalation.Incident {
 type txn struct {
 	partition uint8
 	writes    []store.Write
+	urgent    bool // a known incident changes: a store that is full must let that pass
 	taken     []attempt
 	wake      time.Time // the earliest of the writes
 }
@@ -185,10 +186,12 @@ func (t *txn) incident(e *Engine, from *loaded, inc escalation.Incident, now tim
 	switch {
 	case from == nil:
 	case from.key != key:
+		t.urgent = true
 		t.writes = append(t.writes, store.Write{ID: from.key, Expect: from.version})
 	case !rewrite && bytes.Equal(data, from.data):
 		return nil
 	default:
+		t.urgent = true
 		w.Expect = from.version
 	}
 	t.writes = append(t.writes, w)
@@ -230,7 +233,7 @@ func (e *Engine) commit(ctx context.Context, t *txn) error {
 		return nil
 	}
 	begin := time.Now()
-	err := e.store.Commit(ctx, store.Txn{Partition: t.partition, Writes: t.writes, Mark: mark()})
+	err := e.store.Commit(ctx, store.Txn{Partition: t.partition, Writes: t.writes, Mark: mark(), Urgent: t.urgent})
 	switch {
 	case err == nil:
 		e.metrics.commitSeconds.Observe(time.Since(begin).Seconds())

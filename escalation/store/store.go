@@ -73,6 +73,22 @@ type Txn struct {
 	// tried again after another one changed its first record answers
 	// ErrConflict: load, and see that it is done.
 	Mark [8]byte
+	// Urgent: it creates records, but only along with a change that must not wait
+	// for room, such as an acknowledgement.
+	Urgent bool
+}
+
+// Grows tells whether a store that is full refuses the Txn: it creates records,
+// and neither deletes any (one that moves makes no more of them) nor is urgent.
+func (t Txn) Grows() bool {
+	grows := false
+	for _, w := range t.Writes {
+		if w.Data == nil && w.Expect != 0 {
+			return false
+		}
+		grows = grows || w.Data != nil && w.Expect == 0
+	}
+	return grows && !t.Urgent
 }
 
 // MarksKept is for how many deletions a store remembers the mark at least.
@@ -102,14 +118,16 @@ func (t Txn) Check() error {
 var (
 	// ErrConflict: some record has another version than expected; nothing changed.
 	ErrConflict = errors.New("a record was changed meanwhile")
-	// ErrFull: the store takes no new records; changes to known ones still pass
-	// where the store can make room for them. Nothing changed.
+	// ErrFull: the store takes no Txn that grows it; all others still pass where
+	// the store can make room for them. Nothing changed.
 	ErrFull = errors.New("the store is full")
 	// ErrInvalid: the Txn can never be applied; nothing changed. A mistake in
 	// the program: trying again does not help.
 	ErrInvalid = errors.New("the transaction is malformed")
 	// ErrCorrupt: a record does not carry the checksum it was written with.
 	ErrCorrupt = errors.New("a record is damaged")
+	// ErrPartial: a part of the store is away; what was shown is the rest.
+	ErrPartial = errors.New("a part of the store is away")
 	// ErrClosed: the store was closed; nothing changed.
 	ErrClosed = errors.New("the store is closed")
 )
@@ -151,14 +169,17 @@ type Store interface {
 	// meanwhile. It is a hint, no lock: a claim changes no version. A Commit to
 	// a claimed record replaces the moved wake-up. Claims that are not followed
 	// by a Commit come back after the lease, or earlier when the store was
-	// opened anew. Damaged records are not returned, and stop no others.
+	// opened anew. Damaged records are not returned, and stop no others; nor does a
+	// part of a store of several servers that is away: it is an error only when all
+	// of it is.
 	Claim(ctx context.Context, max int, lease time.Duration) (Due, error)
 
 	// Scan calls yield for every record whose ID begins with prefix, in every
 	// partition, in no promised order, until yield returns false. Records that
 	// existed throughout are seen exactly once; the whole is not of one instant.
 	// yield may call the store. Damaged records are passed over, and ErrCorrupt
-	// is joined into the error that is returned at the end.
+	// is joined into the error that is returned at the end. When a part of a store
+	// of several servers is away, the rest is shown, and the error is ErrPartial.
 	Scan(ctx context.Context, prefix string, yield func(Record) bool) error
 
 	// Now is the store's clock: the only one that timers are compared with. It

@@ -288,9 +288,19 @@ func Tool(t testing.TB, name string) string {
 	return program(t, name, ".cache/bin/"+name)
 }
 
-// program finds a program: what the make targets installed first, then PATH and
-// the places where Debian puts daemons.
+// program finds a program that the make targets install.
 func program(t testing.TB, name string, cached ...string) string {
+	t.Helper()
+	path := find(t, name, cached...)
+	if path == "" {
+		t.Fatalf("%s is not installed: run make test, it installs %[1]s", name)
+	}
+	return path
+}
+
+// find finds a program: what the make targets installed first, then the places
+// where Debian puts daemons, and PATH. It returns "" when there is none.
+func find(t testing.TB, name string, cached ...string) string {
 	t.Helper()
 	root := moduleRoot(t)
 	candidates := []string{}
@@ -305,7 +315,6 @@ func program(t testing.TB, name string, cached ...string) string {
 	if path, err := exec.LookPath(name); err == nil {
 		return path
 	}
-	t.Fatalf("%s is not installed: run make test, it installs %[1]s", name)
 	return ""
 }
 

@@ -31,11 +31,28 @@ func StartRedis(t testing.TB, args ...string) *Redis {
 	return r
 }
 
+// StartValkey is StartRedis with Valkey; nil where there is none.
+func StartValkey(t testing.TB, args ...string) *Redis {
+	t.Helper()
+	path := find(t, "valkey-server", ".cache/valkey/usr/bin/valkey-server")
+	if path == "" {
+		return nil
+	}
+	r := newServer(t, "valkey", path, args)
+	r.Restart(t)
+	return r
+}
+
 func newRedis(t testing.TB, name string, args []string) *Redis {
+	t.Helper()
+	return newServer(t, name, program(t, "redis-server"), args)
+}
+
+func newServer(t testing.TB, name, path string, args []string) *Redis {
 	t.Helper()
 	addr, dir := FreeAddr(t), t.TempDir()
 	return &Redis{Addr: addr, Dir: dir, Process: &Process{
-		name: name, path: program(t, "redis-server"), dir: dir,
+		name: name, path: path, dir: dir,
 		args: append([]string{
 			"--port", portOf(t, addr), "--bind", "127.0.0.1", "--dir", dir, "--daemonize", "no",
 			"--loglevel", "warning", "--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0",

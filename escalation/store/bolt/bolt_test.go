@@ -377,6 +377,7 @@ func TestFull(t *testing.T) {
 		prepared(t, 3, store.Write{ID: "i/new", Data: make([]byte, 200_000)}),
 		prepared(t, 1, store.Write{ID: "i/known", Expect: 21, Data: []byte("in a batch")}),
 		prepared(t, 1, store.Write{ID: "i/known", Expect: 3, Data: []byte("stale")}),
+		prepared(t, 1, store.Write{ID: "i/known", Expect: 22}, store.Write{ID: "c/known", Data: []byte("moved")}),
 	}
 	halt(t, s)
 	s.apply(batch)
@@ -388,6 +389,9 @@ func TestFull(t *testing.T) {
 	}
 	if err := <-batch[2].done; !errors.Is(err, store.ErrConflict) {
 		t.Errorf("stale change in a full store: %v", err)
+	}
+	if err := <-batch[3].done; err != nil {
+		t.Errorf("move in a full store: %v", err)
 	}
 }
 
@@ -407,7 +411,7 @@ func TestIsFull(t *testing.T) {
 
 // prepared is a request as Commit makes it.
 func prepared(t *testing.T, partition uint8, writes ...store.Write) *request {
-	r := &request{ctx: t.Context(), done: make(chan error, 1)}
+	r := &request{ctx: t.Context(), grows: store.Txn{Writes: writes}.Grows(), done: make(chan error, 1)}
 	for _, w := range writes {
 		key := boltKey(partition, w.ID)
 		pw := write{key: key, expect: w.Expect, wake: store.Millis(w.Wake)}

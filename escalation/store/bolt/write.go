@@ -29,6 +29,7 @@ type request struct {
 	mark   [8]byte
 	writes []write
 	size   int
+	grows  bool
 	strays [][]byte // of the index of wake-ups, to be removed
 	done   chan error
 }
@@ -38,15 +39,6 @@ type write struct {
 	expect uint64
 	wake   int64
 	value  []byte // nil: delete
-}
-
-func (r *request) creates() bool {
-	for _, w := range r.writes {
-		if w.expect == 0 && w.value != nil {
-			return true
-		}
-	}
-	return false
 }
 
 // Commit implements store.Store.
@@ -60,7 +52,7 @@ func (s *Store) Commit(ctx context.Context, txn store.Txn) error {
 	if len(txn.Writes) == 0 {
 		return nil
 	}
-	r := &request{ctx: ctx, mark: txn.Mark, writes: make([]write, len(txn.Writes)), done: make(chan error, 1)}
+	r := &request{ctx: ctx, mark: txn.Mark, grows: txn.Grows(), writes: make([]write, len(txn.Writes)), done: make(chan error, 1)}
 	for i, w := range txn.Writes {
 		key := boltKey(txn.Partition, w.ID)
 		r.writes[i] = write{key: key, expect: w.Expect}
@@ -121,15 +113,15 @@ func (s *Store) gather(batch []*request) []*request {
 	return batch
 }
 
-// apply writes a batch and answers it. When the disk is full, those that bring
-// new records are refused and the others tried once more: bbolt writes changes
+// apply writes a batch and answers it. When the disk is full, those that grow
+// the store are refused and the others tried once more: bbolt writes changes
 // into pages that are free, so they often still pass.
 func (s *Store) apply(batch []*request) {
 	results, err := s.try(batch)
 	if isFull(err) {
 		var known []*request
 		for _, r := range batch {
-			if r.creates() {
+			if r.grows {
 				r.done <- fmt.Errorf("commit: %w: %w", store.ErrFull, err)
 			} else {
 				known = append(known, r)

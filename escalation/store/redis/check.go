@@ -52,7 +52,6 @@ func (s *Store) prepare(ctx context.Context, want string) error {
 	}{
 		{"read the server's settings", s.checkServers},
 		{"try the commands", s.checkCommands},
-		{"read the marker", func(ctx context.Context) error { return s.checkMarkers(ctx, want) }},
 		{"read the clock", func(ctx context.Context) error {
 			for range 5 {
 				if err := s.readClock(ctx); err != nil {
@@ -60,6 +59,11 @@ func (s *Store) prepare(ctx context.Context, want string) error {
 				}
 			}
 			return nil
+		}},
+		{"read the marker", func(ctx context.Context) error {
+			err := s.checkMarkers(ctx, want)
+			s.marker = marker(s.installation)
+			return err
 		}},
 	} {
 		if err := s.try(ctx, step.op, forever, step.do); err != nil {
@@ -175,6 +179,11 @@ func (s *Store) checkServer(ctx context.Context, n node) (warnings []string, err
 	if info["rdb_last_bgsave_status"] == "err" {
 		warnings = append(warnings, "the last snapshot of Redis failed: look at its disk; it may refuse writes until one succeeds")
 	}
+	if s.cluster != nil {
+		if full, _ := setting("cluster-require-full-coverage"); full == "yes" {
+			warnings = append(warnings, "cluster-require-full-coverage is yes: when one part of the Cluster is gone, the whole of it answers nothing and nobody is paged; set it to no")
+		}
+	}
 	if n.addr == "FailoverClient" && info["connected_slaves"] == "0" {
 		warnings = append(warnings, "the master has no replica: Sentinel has nothing to fail over to")
 	}
@@ -251,13 +260,13 @@ func (s *Store) checkNode(ctx context.Context, n node) error {
 		run  run
 		good func(*goredis.Cmd) bool
 	}{
-		{"commit", run{commitKnown, []string{k.records, k.wakes}, []any{mark[:], "", key.ID, "", encode(key, 1, mark, due, nil), due}, nil}, isZero},
-		{"claim", run{claimed, []string{k.records, k.wakes}, []any{due + 1, key.ID, due}, nil}, func(c *goredis.Cmd) bool {
+		{"commit", run{commitKnown, []string{k.records, k.wakes}, []any{mark[:], "", "", key.ID, "", encode(key, 1, mark, due, nil), due}, nil}, isZero},
+		{"claim", run{claimed, []string{k.records, k.wakes}, []any{due + 1, "", key.ID, due}, nil}, func(c *goredis.Cmd) bool {
 			answer, _ := c.Slice()
 			return len(answer) == 3
 		}},
-		{"commit", run{commitKnown, []string{k.records, k.wakes, k.deletions}, []any{mark[:], "x", key.ID, expected(1), "", ""}, nil}, nil},
-		{"commit", run{commitKnown, []string{k.records, k.wakes, k.deletions}, []any{make([]byte, 8), "", key.ID, expected(1), "", ""}, nil}, isZero},
+		{"commit", run{commitKnown, []string{k.records, k.wakes, k.deletions}, []any{mark[:], "x", "", key.ID, expected(1), "", ""}, nil}, nil},
+		{"commit", run{commitKnown, []string{k.records, k.wakes, k.deletions}, []any{make([]byte, 8), "", "", key.ID, expected(1), "", ""}, nil}, isZero},
 	}
 	for _, step := range steps {
 		runs := []run{step.run}
@@ -313,11 +322,15 @@ func (s *Store) readMarkers(ctx context.Context, want string) (installation stri
 	case installation == "" && want != "":
 		s.warn("the store is empty, but this callchain had one here: Redis lost it, with all incidents and timers. What still fires comes back when Alertmanager sends it again")
 		installation = want
+		s.lose(missing)
 	case installation == "":
 	case want != "" && installation != want:
 		return "", 0, refuse("the store belongs to installation %s, this callchain is %s: %w", installation, want, ErrOtherInstallation)
 	case missing > 0:
 		s.warn(fmt.Sprintf("%d of %d partitions are empty: a server lost what it had. What still fires there comes back when Alertmanager sends it again", missing, store.Partitions))
+		if want != "" { // else it may be one that another process is just making
+			s.lose(missing)
+		}
 	}
 	return installation, missing, nil
 }
@@ -359,22 +372,111 @@ func (s *Store) checkMarkers(ctx context.Context, want string) error {
 	return err
 }
 
-// checkMarker looks at one partition's marker, another one each time: a server
-// that came back empty is told of, and marked again.
-func (s *Store) checkMarker(ctx context.Context) {
-	p := s.due.turn
-	s.due.turn++
-	key := s.keys[p].records
-	text, err := await(ctx, func() (string, error) { return s.client.HGet(ctx, key, markerField).Result() })
+// Loss is that Redis came back without what it had: it was emptied, or started
+// again without its file. The records of so many partitions are gone, and with
+// them the timers; from here on they are a store again.
+type Loss struct {
+	At         time.Time
+	Partitions int
+}
+
+// Lost tells of losses, also of one that was found at the start. One that nobody
+// has taken yet stands for all that follow.
+func (s *Store) Lost() <-chan Loss { return s.lost }
+
+func (s *Store) lose(partitions int) {
+	select {
+	case s.lost <- Loss{s.Now(), partitions}:
+	default:
+	}
+}
+
+// others says that a partition has become somebody else's.
+func others(text string) error {
+	return refuse("the store in Redis belongs to another installation now (%s): %w", text, ErrOtherInstallation)
+}
+
+// owner is the error of a script that found a partition not to be this store's,
+// nil for all others. One that is empty is marked again: then it helps to retry.
+func (s *Store) owner(ctx context.Context, err error) error {
 	switch {
-	case errors.Is(err, goredis.Nil):
-		s.log.Error("records lost by Redis: incidents and timers are gone, what still fires comes back when Alertmanager sends it again", "partition", p)
-		if _, err := await(ctx, func() (bool, error) {
-			return s.client.HSetNX(ctx, key, markerField, marker(s.installation)).Result()
-		}); err != nil {
+	case err == nil:
+		return nil
+	case strings.HasPrefix(err.Error(), foreign):
+		return others(strings.TrimPrefix(err.Error(), foreign+" "))
+	case strings.HasPrefix(err.Error(), unmarked):
+		if failed := s.mend(ctx); failed != nil {
+			return failed
+		}
+		return err
+	}
+	return nil
+}
+
+// checkMarker looks at one partition's marker, another one each time. It is an
+// error when that is another installation's.
+func (s *Store) checkMarker(ctx context.Context) error {
+	p := s.due.turn
+	for s.due.away[p].Load() {
+		p++ // never all of them, see leave
+	}
+	s.due.turn = p + 1
+	cmds, errs := s.markers(ctx, []uint8{p})
+	switch {
+	case errors.Is(errs[0], goredis.Nil):
+		if err := s.mend(ctx); isFinal(err) {
+			return err
+		} else if err != nil && ctx.Err() == nil {
 			s.log.Warn("marker not written", "partition", p, "err", err)
 		}
-	case err == nil && text != marker(s.installation):
-		s.log.Error("store in Redis belongs to another installation now", "partition", p, "marker", text)
+	case errs[0] == nil && cmds[0].Val() != s.marker:
+		return others(cmds[0].Val())
 	}
+	return nil
+}
+
+func (s *Store) markers(ctx context.Context, partitions []uint8) ([]*goredis.StringCmd, []error) {
+	return each(ctx, s, partitions, func(pipe goredis.Pipeliner, i int) *goredis.StringCmd {
+		return pipe.HGet(ctx, s.keys[partitions[i]].records, markerField)
+	})
+}
+
+// mend looks at all markers after one was missed, writes those that are gone, and
+// tells of the loss. Of several processes that find it, those tell that write some.
+func (s *Store) mend(ctx context.Context) error {
+	began := time.Now()
+	s.mending.Lock()
+	defer s.mending.Unlock()
+	if s.mended.After(began) {
+		return nil // by another call, while this one waited
+	}
+	var all, empty []uint8
+	for p := range s.keys {
+		all = append(all, uint8(p))
+	}
+	cmds, errs := s.markers(ctx, all)
+	for p := range all {
+		switch {
+		case errors.Is(errs[p], goredis.Nil):
+			empty = append(empty, uint8(p))
+		case errs[p] == nil && cmds[p].Val() != s.marker:
+			return others(cmds[p].Val())
+		}
+	}
+	written, errs := each(ctx, s, empty, func(pipe goredis.Pipeliner, i int) *goredis.BoolCmd {
+		return pipe.HSetNX(ctx, s.keys[empty[i]].records, markerField, s.marker)
+	})
+	first := false
+	for i := range empty {
+		first = first || errs[i] == nil && written[i].Val()
+	}
+	if first {
+		s.log.Error("records lost by Redis: incidents and timers are gone, what still fires comes back when Alertmanager sends it again", "partitions", len(empty), "of", store.Partitions)
+		s.lose(len(empty))
+	}
+	err := errors.Join(errs...)
+	if err == nil {
+		s.mended = time.Now()
+	}
+	return err
 }

@@ -147,7 +147,7 @@ func TestClock(t *testing.T) {
 		c := newClock()
 		read := func(shift time.Duration) time.Duration {
 			now := c.elapsed()
-			return c.sample(now, now, server.Add(now+shift))
+			return c.sample(sample{now, now, server.Add(now + shift)})
 		}
 		read(0)
 		if !c.now().Equal(server) {
@@ -184,12 +184,70 @@ func TestClock(t *testing.T) {
 		}
 		// A slow answer changes nothing that was known better.
 		now := c.elapsed()
-		if step := c.sample(now-2*time.Second, now, server.Add(now+50*time.Second-900*time.Millisecond)); step != 0 {
+		if step := c.sample(sample{now - 2*time.Second, now, server.Add(now + 50*time.Second - 900*time.Millisecond)}); step != 0 {
 			t.Errorf("step = %v", step)
 		}
 		if d := c.now().Sub(server.Add(c.elapsed())); d != 50*time.Second {
 			t.Errorf("a slow answer moved the clock by %v", d-50*time.Second)
 		}
+	})
+}
+
+// While the server that holds partition 0 is away another one carries its time on,
+// whatever that one's own clock says.
+func TestClockStandIn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Unix(1_800_000_000, 0).UTC()
+		c := newClock()
+		at := func(shift time.Duration) sample {
+			now := c.elapsed()
+			return sample{now, now, start.Add(now + shift)}
+		}
+		near := func(want time.Duration) {
+			t.Helper()
+			if d := c.now().Sub(start.Add(c.elapsed())); (d - want).Abs() > time.Microsecond {
+				t.Errorf("after %v the clock is off by %v, want %v", c.elapsed(), d, want)
+			}
+		}
+		c.sample(at(0))
+		c.compare("ahead", at(time.Hour))
+		time.Sleep(10 * time.Second)
+		// Known to be an hour ahead: that hour is taken off, and no timer fires early.
+		if step := c.follow("ahead", at(time.Hour)); step != 0 {
+			t.Errorf("step = %v", step)
+		}
+		near(0)
+		// This machine stood still for a minute: the stand-in tells.
+		if step := c.follow("ahead", at(time.Hour+time.Minute)); step != time.Minute {
+			t.Errorf("step = %v", step)
+		}
+		near(time.Minute)
+		// One that was never compared is taken where the clock stands.
+		for range 3 {
+			time.Sleep(10 * time.Second)
+			if step := c.follow("behind", at(-time.Hour)); step != 0 {
+				t.Errorf("step = %v", step)
+			}
+			near(time.Minute)
+		}
+		// The first is back and finds the clock ahead: never backwards.
+		last := c.now()
+		for range 100 {
+			time.Sleep(10 * time.Second)
+			c.sample(at(0))
+			if now := c.now(); now.Before(last) {
+				t.Fatalf("the clock went back by %v", last.Sub(now))
+			} else {
+				last = now
+			}
+		}
+		near(0)
+
+		// Without a clock that was known before, any is better than none.
+		c = newClock()
+		c.follow("only", at(0))
+		near(0)
 	})
 }
 

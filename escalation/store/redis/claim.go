@@ -27,10 +27,11 @@ const (
 )
 
 // due is what a Store knows of when partitions are due next. Only the holder of
-// Store.claims uses it, but for stale.
+// Store.claims uses it, but for stale and away.
 type due struct {
 	next   [store.Partitions]int64 // ms, or never
 	stale  [store.Partitions]atomic.Bool
+	away   [store.Partitions]atomic.Bool // put aside: the server that holds it did not answer
 	looked time.Time
 	turn   uint8 // of the partition whose marker is looked at
 }
@@ -120,21 +121,19 @@ func part(found store.Due, err error) (store.Due, error) {
 func (s *Store) look(ctx context.Context) error {
 	all := time.Since(s.due.looked) >= lookEvery
 	var stale []uint8
-	for p := range store.Partitions {
-		if s.due.stale[p].Swap(false) || all {
-			stale = append(stale, uint8(p))
+	gather := func() {
+		for p := range store.Partitions {
+			if !s.due.away[p].Load() && (s.due.stale[p].Swap(false) || all) && !slices.Contains(stale, uint8(p)) {
+				stale = append(stale, uint8(p))
+			}
 		}
 	}
-	if len(stale) == 0 {
+	if gather(); len(stale) == 0 {
 		return nil
 	}
 	began := time.Now()
 	err := s.try(ctx, "claim", claimPatience, func(ctx context.Context) error {
-		if all {
-			if err := s.readClock(ctx); err != nil {
-				return err
-			}
-		}
+		gather() // when nobody answered, those that were put aside are asked as well
 		firsts, err := s.firsts(ctx, stale, 1)
 		if err != nil {
 			return err
@@ -145,6 +144,9 @@ func (s *Store) look(ctx context.Context) error {
 				s.due.next[p] = firsts[i][0].at
 			}
 		}
+		if all {
+			return s.readClock(ctx)
+		}
 		return nil
 	})
 	if err != nil {
@@ -154,34 +156,41 @@ func (s *Store) look(ctx context.Context) error {
 		return err
 	}
 	if all {
+		if err := s.checkMarker(ctx); err != nil {
+			return fmt.Errorf("claim: %w", err)
+		}
 		s.due.looked = began
-		s.checkMarker(ctx)
 	}
 	return nil
 }
 
-// firsts are the first n wake-ups of each of these partitions.
+// firsts are the first n wake-ups of each of these partitions. Behind a Cluster
+// those that do not answer are put aside, and have none; it is an error only when
+// no partition is left.
 func (s *Store) firsts(ctx context.Context, partitions []uint8, n ...int) ([][]candidate, error) {
-	cmds, err := await(ctx, func() ([]*goredis.ZSliceCmd, error) {
-		pipe := s.client.Pipeline()
-		cmds := make([]*goredis.ZSliceCmd, len(partitions))
-		for i, p := range partitions {
-			cmds[i] = pipe.ZRangeWithScores(ctx, s.keys[p].wakes, 0, int64(n[i%len(n)]-1))
-		}
-		_, err := pipe.Exec(ctx)
-		return cmds, err
+	cmds, errs := each(ctx, s, partitions, func(pipe goredis.Pipeliner, i int) *goredis.ZSliceCmd {
+		return pipe.ZRangeWithScores(ctx, s.keys[partitions[i]].wakes, 0, int64(n[i%len(n)]-1))
 	})
-	if err != nil {
-		return nil, err
-	}
 	found := make([][]candidate, len(partitions))
-	for i, cmd := range cmds {
-		for _, z := range cmd.Val() {
+	var failed error
+	var silent []uint8
+	for i, p := range partitions {
+		if errs[i] != nil {
+			silent, failed = append(silent, p), errs[i]
+			continue
+		}
+		for _, z := range cmds[i].Val() {
 			id, _ := z.Member.(string)
-			found[i] = append(found[i], candidate{int64(z.Score), partitions[i], id})
+			found[i] = append(found[i], candidate{int64(z.Score), p, id})
 		}
 	}
-	return found, nil
+	switch {
+	case failed == nil:
+		return found, nil
+	case s.cluster == nil || ctx.Err() != nil:
+		return nil, failed
+	}
+	return found, s.leave(silent, failed)
 }
 
 // choose finds the earliest want records that are due, over all partitions. They
@@ -268,7 +277,7 @@ func (s *Store) claim(ctx context.Context, chosen []candidate, until int64) ([]s
 		at := open[c.partition]
 		if at == nil || len(at.places) == claimPiece {
 			k := s.keys[c.partition]
-			at = &piece{run{claimed, []string{k.records, k.wakes}, []any{until}, nil}, c.partition, nil}
+			at = &piece{run{claimed, []string{k.records, k.wakes}, []any{until, s.marker}, nil}, c.partition, nil}
 			open[c.partition] = at
 			pieces = append(pieces, at)
 		}
@@ -276,29 +285,29 @@ func (s *Store) claim(ctx context.Context, chosen []candidate, until int64) ([]s
 		at.places = append(at.places, i)
 	}
 	records := make([]store.Record, len(chosen))
-	var failed error
 	todo := pieces
-	// What one attempt did claim stays claimed, so only the others are tried again.
+	// What one attempt did claim stays claimed, so only the others are tried again;
+	// behind a Cluster they are put aside, and nobody waits for them.
 	err := s.try(ctx, "claim", claimPatience, func(ctx context.Context) error {
-		runs, err := await(ctx, func() ([]run, error) {
-			runs := make([]run, len(todo))
-			for i, at := range todo {
-				runs[i] = at.run
-			}
-			s.run(ctx, runs)
-			return runs, nil
-		})
-		if err != nil {
-			return err
+		runs := make([]run, len(todo))
+		for i, at := range todo {
+			runs[i] = at.run
 		}
+		errs := s.runEach(ctx, runs)
 		var again []*piece
-		failed = nil
+		var failed error
 		for i, r := range runs {
 			at := todo[i]
+			if errs[i] != nil {
+				if owned := s.owner(ctx, errs[i]); isFinal(owned) {
+					return owned
+				}
+				again, failed = append(again, at), errs[i]
+				continue
+			}
 			answer, err := r.cmd.Slice()
 			if err != nil {
-				again, failed = append(again, at), err
-				continue
+				return fmt.Errorf("read a claim: %w", err)
 			}
 			s.due.next[at.partition] = never
 			if score, ok := answer[0].(string); ok {
@@ -316,7 +325,14 @@ func (s *Store) claim(ctx context.Context, chosen []candidate, until int64) ([]s
 			}
 		}
 		todo = again
-		return failed
+		if s.cluster == nil || ctx.Err() != nil || failed == nil {
+			return failed
+		}
+		var silent []uint8
+		for _, at := range todo {
+			silent = append(silent, at.partition)
+		}
+		return s.leave(silent, failed)
 	})
 	if err != nil && len(todo) == len(pieces) {
 		for _, at := range pieces {
@@ -332,29 +348,71 @@ func (s *Store) claim(ctx context.Context, chosen []candidate, until int64) ([]s
 }
 
 // readClock takes a sample of the clock of the server that holds partition 0.
+// Behind a Cluster, while that one is away, another one's stands in for it.
 func (s *Store) readClock(ctx context.Context) error {
-	type sample struct {
-		before, after time.Duration
-		server        time.Time
-	}
-	got, err := await(ctx, func() (sample, error) {
-		var of goredis.Cmdable = s.client
-		if s.cluster != nil {
-			node, err := s.cluster.MasterForKey(ctx, s.keys[0].records)
-			if err != nil {
-				return sample{}, err
-			}
-			of = node
+	if s.cluster == nil {
+		got, err := s.timeOf(ctx, s.client)
+		if err == nil {
+			s.stepped(s.clock.sample(got))
 		}
+		return err
+	}
+	nodes, err := s.nodes(ctx)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	var failed error
+	found := false
+	for i, n := range nodes { // the first of them holds partition 0
+		switch {
+		case s.due.away[n.partition].Load():
+			continue
+		case i > 0 && found && time.Since(s.compared) < compareEvery:
+			return nil
+		}
+		got, err := s.timeOf(ctx, n.client)
+		switch {
+		case err != nil:
+			failed = err
+		case i == 0:
+			found = true
+			s.stepped(s.clock.sample(got))
+		case found:
+			s.clock.compare(n.addr, got)
+		default:
+			s.stepped(s.clock.follow(n.addr, got))
+			return nil
+		}
+	}
+	if !found && s.clock.isSet() {
+		// The local clock carries on; that timers can be read matters more.
+		s.log.Debug("no clock of the Cluster can be read", "err", failed)
+		return nil
+	}
+	if found {
+		s.compared = time.Now()
+		return nil
+	}
+	return failed
+}
+
+// compareEvery is how often the other servers' clocks are compared with that of
+// the one that holds partition 0.
+const compareEvery = 10 * time.Second
+
+// timeOf asks a server for its time.
+func (s *Store) timeOf(ctx context.Context, of goredis.Cmdable) (sample, error) {
+	return await(ctx, func() (sample, error) {
 		before := s.clock.elapsed()
 		server, err := of.Time(ctx).Result()
 		return sample{before, s.clock.elapsed(), server}, err
 	})
-	if err != nil {
-		return err
+}
+
+func (s *Store) stepped(by time.Duration) {
+	if by.Abs() > time.Second {
+		s.log.Warn("clock of Redis was set, or another server with another clock took over", "step", by)
 	}
-	if step := s.clock.sample(got.before, got.after, got.server); step.Abs() > time.Second {
-		s.log.Warn("clock of Redis was set, or another server with another clock took over", "step", step)
-	}
-	return nil
 }

@@ -12,7 +12,8 @@ const (
 	pace = 9
 )
 
-// clock estimates the server's clock from samples and the monotonic clock.
+// clock estimates the server's clock from samples and the monotonic clock. With
+// several servers it is the clock of one of them; the others stand in for it.
 type clock struct {
 	start time.Time
 
@@ -21,6 +22,9 @@ type clock struct {
 	offset  time.Duration // server's time since 1970 minus elapsed
 	err     time.Duration // of the sample
 	sampled time.Duration // when
+
+	// others are by how much the clocks of servers that may stand in differ.
+	others map[string]time.Duration
 
 	// The clock was here when the estimate changed, and never goes back.
 	floor   time.Duration
@@ -44,13 +48,65 @@ func (c *clock) at(elapsed time.Duration) time.Duration {
 	return max(c.offset+elapsed, c.floor+(elapsed-c.floorAt)*pace/10)
 }
 
-// sample takes what the server's clock said between two instants of elapsed. It
-// returns by how much the server's clock was moved since, if clearly.
-func (c *clock) sample(before, after time.Duration, server time.Time) (step time.Duration) {
-	half := (after-before)/2 + time.Microsecond
-	offset := time.Duration(server.UnixNano()) - before - (after-before)/2
+// sample is what a server's clock said between two instants of elapsed.
+type sample struct {
+	before, after time.Duration
+	server        time.Time
+}
+
+// offset is the server's time minus elapsed, and how far that may be wrong.
+func (s sample) offset() (offset, half time.Duration) {
+	half = (s.after - s.before) / 2
+	return time.Duration(s.server.UnixNano()) - s.before - half, half + time.Microsecond
+}
+
+func (c *clock) isSet() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.known
+}
+
+// compare notes how far the clock of another server is from this one.
+func (c *clock) compare(addr string, s sample) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.differ(addr, s)
+}
+
+func (c *clock) differ(addr string, s sample) {
+	offset, _ := s.offset()
+	if c.others == nil {
+		c.others = make(map[string]time.Duration)
+	}
+	c.others[addr] = offset - c.offset
+}
+
+// follow lets another server stand in. Only how fast its clock goes counts, not
+// what it says: the timers that are stored were set by the one that is away, and
+// it comes back. Every process that knows the difference stays with the same time.
+func (c *clock) follow(addr string, s sample) (step time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	difference, ok := c.others[addr]
+	if !ok && c.known {
+		c.differ(addr, s)
+		return 0
+	}
+	s.server = s.server.Add(-difference)
+	return c.take(s)
+}
+
+// sample takes what the server's clock said. It returns by how much the server's
+// clock was moved since, if clearly.
+func (c *clock) sample(s sample) (step time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.take(s)
+}
+
+func (c *clock) take(s sample) (step time.Duration) {
+	offset, half := s.offset()
+	after := s.after
 	if !c.known {
 		c.known, c.offset, c.err, c.sampled = true, offset, half, after
 		return 0

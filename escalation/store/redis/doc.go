@@ -21,9 +21,13 @@
 // A Txn is one script, which compares all versions and then writes all or
 // nothing. It looks for the Txn's mark first: whoever lost the reply sends the
 // same again. Each call does so by itself until its context ends or patience is
-// over; the client library's own retries are off. A Txn that creates
-// a record runs under a twin of the script that Redis refuses when its memory is
-// full; all others may go over the limit.
+// over; the client library's own retries are off. A Txn that
+// grows the store runs under a twin of the script that Redis refuses when its
+// memory is full; all others may go over the limit.
+//
+// Every script compares the marker first. A partition without one was lost by the
+// server: it is marked again, and Lost tells. One with another marker belongs to
+// another installation now, and is left alone.
 //
 // Commits that wait for a connection travel together as one pipeline, each a
 // script of its own. Nothing waits for company.
@@ -36,11 +40,15 @@
 // A claim moves the scores of exactly what it saw; what somebody else moved in
 // between stays theirs.
 //
+// Each node of a Cluster is asked on its own. Partitions that do not answer are
+// put aside, and asked beside the claims until they do; the others go on.
+//
 // # Time
 //
 // Now is the TIME of the server that holds partition 0, carried on by the local
 // monotonic clock between samples. No machine's wall clock but that one's
-// matters, and that of other nodes of a Cluster does not either. When it is set
+// matters. While it is away another node of the Cluster stands in, corrected by
+// how much the two clocks differed: what counts is how fast it goes. When it is set
 // back, or a server with an earlier clock takes over, Now goes on at nine tenths
 // of its pace until the two agree: it neither runs backwards nor stands still.
 //

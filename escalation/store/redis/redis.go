@@ -8,8 +8,10 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -69,7 +71,11 @@ type Store struct {
 	log          *slog.Logger
 	keys         [store.Partitions]keys
 	installation string
+	marker       string // of each of its partitions
 	warnings     []string
+	mending      sync.Mutex // held by the one that writes markers again
+	mended       time.Time  // when somebody did last
+	lost         chan Loss
 	clock        *clock
 
 	// alive is held while a commit is with the server, so that Close knows none
@@ -83,6 +89,9 @@ type Store struct {
 
 	claims chan struct{} // held by the one that claims
 	due    due
+
+	seeking  atomic.Bool // somebody looks for the partitions that are away
+	compared time.Time   // the clocks of a Cluster's servers; for the holder of claims
 }
 
 type keys struct{ records, wakes, deletions string }
@@ -129,7 +138,7 @@ func newStore(o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	s := &Store{client: client, log: o.Logger, clock: newClock(), claims: make(chan struct{}, 1)}
+	s := &Store{client: client, log: o.Logger, clock: newClock(), claims: make(chan struct{}, 1), lost: make(chan Loss, 1)}
 	s.closing, s.close = context.WithCancel(context.Background())
 	s.cluster, _ = client.(*goredis.ClusterClient)
 	for p := range s.keys {
@@ -247,12 +256,12 @@ func (s *Store) Commit(ctx context.Context, txn store.Txn) error {
 		if isFull(err) {
 			// Was it applied before memory was full, and only the answer lost?
 			attempt = run.only()
-			if err := s.commitOnce(ctx, &attempt); err != nil {
-				return err
-			}
-			if attempt.answer == wouldDo {
+			if err = s.commitOnce(ctx, &attempt); err == nil && attempt.answer == wouldDo {
 				return store.ErrFull
 			}
+		}
+		if owned := s.owner(ctx, err); owned != nil {
+			return owned // nothing was done
 		} else if err != nil {
 			unknown = unknown || !errors.Is(err, store.ErrClosed)
 			return err
@@ -292,8 +301,11 @@ func (c call) only() call {
 
 func (s *Store) commitCall(txn store.Txn) (c call, ids []string) {
 	k := s.keys[txn.Partition]
-	c = call{script: commitKnown, keys: []string{k.records, k.wakes}, args: make([]any, 0, 2+4*len(txn.Writes))}
-	c.args = append(c.args, txn.Mark[:], "")
+	c = call{script: commitKnown, keys: []string{k.records, k.wakes}, args: make([]any, 0, 3+4*len(txn.Writes))}
+	c.args = append(c.args, txn.Mark[:], "", s.marker)
+	if txn.Grows() {
+		c.script = commitNew
+	}
 	deletes := false
 	for _, w := range txn.Writes {
 		ids = append(ids, w.ID)
@@ -305,9 +317,6 @@ func (s *Store) commitCall(txn store.Txn) (c call, ids []string) {
 			record = encode(store.Key{Partition: txn.Partition, ID: w.ID}, w.Expect+1, txn.Mark, ms, w.Data)
 			if ms != 0 {
 				wake = ms
-			}
-			if w.Expect == 0 {
-				c.script = commitNew
 			}
 		}
 		c.args = append(c.args, w.ID, expected(w.Expect), record, wake)
@@ -452,10 +461,17 @@ func (s *Store) Load(ctx context.Context, partition uint8, ids ...string) ([]sto
 		return nil, nil
 	}
 	var values []any
+	fields := append(slices.Clip(ids), markerField)
 	err = s.try(ctx, "load", patience, func(ctx context.Context) error {
-		got, err := await(ctx, func() ([]any, error) { return s.client.HMGet(ctx, s.keys[partition].records, ids...).Result() })
+		got, err := await(ctx, func() ([]any, error) { return s.client.HMGet(ctx, s.keys[partition].records, fields...).Result() })
+		if err != nil {
+			return err
+		}
+		if text, ok := got[len(ids)].(string); ok && text != s.marker {
+			return others(text)
+		}
 		values = got
-		return err
+		return nil
 	})
 	if err != nil {
 		return nil, err

@@ -93,6 +93,22 @@ func TestStore(t *testing.T) {
 	storetest.Run(t, open, o)
 }
 
+// Valkey, where the machine has it, keeps the same promises. .ci/setup says when
+// it is not there.
+func TestStoreValkey(t *testing.T) {
+	t.Parallel()
+	r := testbench.StartValkey(t)
+	if r == nil {
+		t.Log("there is no Valkey here: not tested")
+		return
+	}
+	if version := r.Info(t, "server", "valkey_version"); version == "" {
+		t.Errorf("this is no Valkey: %v", r.Call(t, "INFO", "server"))
+	}
+	open, o := suite(Options{Addrs: []string{r.Addr}})
+	storetest.Run(t, open, o)
+}
+
 func TestStoreSentinel(t *testing.T) {
 	t.Parallel()
 	s := testbench.StartSentinel(t)

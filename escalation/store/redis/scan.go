@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -30,23 +31,42 @@ func (s *Store) Scan(ctx context.Context, prefix string, yield func(store.Record
 		return err
 	}
 	defer cancel()
-	sizes, err := s.sizes(ctx)
-	if err != nil {
-		return err
+	var there, missing []uint8
+	for p := range store.Partitions {
+		there = append(there, uint8(p))
 	}
+	sizes, silent, why := all(ctx, s, there, func(pipe goredis.Pipeliner, p uint8) *goredis.IntCmd {
+		return pipe.HLen(ctx, s.keys[p].records)
+	})
+	if why != nil && (silent == nil || len(silent) == len(there)) {
+		return why
+	}
+	there, missing = without(there, silent), silent
 	var damaged []error
-	for first := 0; first < store.Partitions; {
-		end, records := first+1, sizes[first]
-		for end < store.Partitions && records+sizes[end] <= scanRecords {
-			records += sizes[end]
+	for first := 0; first < len(there); {
+		end, records := first+1, sizes[there[first]].Val()
+		for end < len(there) && records+sizes[there[end]].Val() <= scanRecords {
+			records += sizes[there[end]].Val()
 			end++
 		}
-		pages, err := s.pages(ctx, first, end, prefix)
+		pattern := globs.Replace(prefix) + "*"
+		pages, silent, err := all(ctx, s, there[first:end], func(pipe goredis.Pipeliner, p uint8) *goredis.ScanCmd {
+			return pipe.HScan(ctx, s.keys[p].records, 0, pattern, wholeHash)
+		})
 		if err != nil {
-			return err
+			if silent == nil {
+				return err
+			}
+			missing, why = append(missing, silent...), err
 		}
-		for i, page := range pages {
-			fields, _ := page.Val()
+		for _, p := range there[first:end] {
+			if pages[p] == nil {
+				continue
+			}
+			fields, cursor := pages[p].Val()
+			if cursor != 0 {
+				return errors.New("scan: the server did not show a whole partition at once")
+			}
 			for f := 0; f+1 < len(fields); f += 2 {
 				if fields[f] == markerField {
 					continue
@@ -54,7 +74,7 @@ func (s *Store) Scan(ctx context.Context, prefix string, yield func(store.Record
 				if err := over(ctx, "scan"); err != nil {
 					return err
 				}
-				r := decode(store.Key{Partition: uint8(first + i), ID: fields[f]}, fields[f+1])
+				r := decode(store.Key{Partition: p, ID: fields[f]}, fields[f+1])
 				if r.Data == nil {
 					damaged = append(damaged, corrupt(r.Key))
 				} else if !yield(r) {
@@ -64,7 +84,15 @@ func (s *Store) Scan(ctx context.Context, prefix string, yield func(store.Record
 		}
 		first = end
 	}
+	if len(missing) > 0 {
+		// Alone: who makes do with damaged records must not make do with this.
+		return fmt.Errorf("scan: %d of %d partitions do not answer: %w (%w)", len(missing), store.Partitions, store.ErrPartial, why)
+	}
 	return errors.Join(damaged...)
+}
+
+func without(partitions, some []uint8) []uint8 {
+	return slices.DeleteFunc(slices.Clone(partitions), func(p uint8) bool { return slices.Contains(some, p) })
 }
 
 // over is the error of a call whose context is done.
@@ -78,50 +106,33 @@ func over(ctx context.Context, op string) error {
 	return fmt.Errorf("%s: %w", op, ctx.Err())
 }
 
-// sizes are how many fields each partition has.
-func (s *Store) sizes(ctx context.Context) (sizes [store.Partitions]int64, err error) {
+// all asks these partitions until each has answered or patience is over. Behind a
+// Cluster an error comes with those that are silent, and the answers of the
+// others; nobody waits for what is known to be away.
+func all[C goredis.Cmder](ctx context.Context, s *Store, partitions []uint8, command func(goredis.Pipeliner, uint8) C) (answers [store.Partitions]C, silent []uint8, err error) {
+	todo := partitions
+	var failed error
 	err = s.try(ctx, "scan", patience, func(ctx context.Context) error {
-		cmds, err := await(ctx, func() ([]*goredis.IntCmd, error) {
-			pipe := s.client.Pipeline()
-			cmds := make([]*goredis.IntCmd, len(s.keys))
-			for p, k := range s.keys {
-				cmds[p] = pipe.HLen(ctx, k.records)
+		cmds, errs := each(ctx, s, todo, func(pipe goredis.Pipeliner, i int) C { return command(pipe, todo[i]) })
+		var left []uint8
+		failed = nil
+		wait := s.cluster == nil
+		for i, p := range todo {
+			if errs[i] == nil {
+				answers[p] = cmds[i]
+				continue
 			}
-			_, err := pipe.Exec(ctx)
-			return cmds, err
-		})
-		if err != nil {
-			return err
+			left, failed = append(left, p), errs[i]
+			wait = wait || !s.due.away[p].Load()
 		}
-		for p, cmd := range cmds {
-			sizes[p] = cmd.Val()
+		todo = left
+		if wait {
+			return failed
 		}
 		return nil
 	})
-	return sizes, err
-}
-
-func (s *Store) pages(ctx context.Context, first, end int, prefix string) (pages []*goredis.ScanCmd, err error) {
-	pattern := globs.Replace(prefix) + "*"
-	err = s.try(ctx, "scan", patience, func(ctx context.Context) (err error) {
-		pages, err = await(ctx, func() ([]*goredis.ScanCmd, error) {
-			pipe := s.client.Pipeline()
-			var cmds []*goredis.ScanCmd
-			for _, k := range s.keys[first:end] {
-				cmds = append(cmds, pipe.HScan(ctx, k.records, 0, pattern, wholeHash))
-			}
-			_, err := pipe.Exec(ctx)
-			return cmds, err
-		})
-		if err != nil {
-			return err
-		}
-		for _, page := range pages {
-			if _, cursor := page.Val(); cursor != 0 {
-				return errors.New("the server did not show a whole partition at once")
-			}
-		}
-		return nil
-	})
-	return pages, err
+	if s.cluster == nil || s.closing.Err() != nil || ctx.Err() != nil {
+		return answers, nil, err
+	}
+	return answers, todo, failed
 }

@@ -18,12 +18,25 @@ func newScript(flags, body string) script {
 }
 
 var (
-	// commitKnown changes and deletes; memory that is full does not stop it.
+	// commitKnown changes, deletes and moves; memory that is full does not stop it.
 	commitKnown = newScript("flags=allow-oom", commitBody)
-	// commitNew creates; Redis refuses to run it when memory is full.
+	// commitNew is for a Txn that grows; Redis refuses it when memory is full.
 	commitNew = newScript("", commitBody)
 	claimed   = newScript("flags=allow-oom", claimBody)
 )
+
+// What both scripts answer for a partition that is not this store's.
+const (
+	unmarked = "UNMARKED" // it is empty: Redis lost what it had
+	foreign  = "FOREIGN"  // it is somebody else's
+)
+
+// checkOwner ends a script where the partition has another marker than wanted.
+func checkOwner(want string) string {
+	return "if " + want + " ~= '' and owner ~= " + want + " then\n" +
+		"  return redis.error_reply(owner and '" + foreign + " ' .. owner or '" + unmarked + " no marker')\n" +
+		"end"
+}
 
 // What commitBody answers; a number above 0 is the write that conflicts.
 const (
@@ -36,11 +49,11 @@ const (
 // commitBody applies a Txn.
 //
 //	KEYS  records, wakes, and deletions if a write deletes
-//	ARGV  mark, onlyLook or ""; then for each write
+//	ARGV  mark, onlyLook or "", marker ("" any); then for each write
 //	      id, version expected ("" none), record ("" delete), wake ("" none)
 //
 // Bytes 5 to 12 of a record are its version, 13 to 20 its mark.
-const commitBody = `
+var commitBody = `
 local NONE, ONE = '\0\0\0\0\0\0\0\0', '\0\0\0\0\0\0\0\1'
 local PIECE = 4000 -- of a list, as much as unpack takes; even, for pairs
 local mark = ARGV[1]
@@ -51,19 +64,22 @@ local function call(command, key, args)
   end
 end
 
-local ids = {}
-for a = 3, #ARGV, 4 do ids[#ids + 1] = ARGV[a] end
+local ids = {''}
+for a = 4, #ARGV, 4 do ids[#ids + 1] = ARGV[a] end
 local stored = {}
 for i = 1, #ids, PIECE do
   for _, r in ipairs(redis.call('HMGET', KEYS[1], unpack(ids, i, math.min(i + PIECE - 1, #ids)))) do
     stored[#stored + 1] = r
   end
 end
+table.remove(ids, 1)
+local owner = table.remove(stored, 1)
+` + checkOwner("ARGV[3]") + `
 
 if mark ~= NONE then
   if stored[1] then
     if string.sub(stored[1], 13, 20) == mark then return -1 end
-  elseif ARGV[5] == '' then
+  elseif ARGV[6] == '' then
     local at = redis.call('LPOS', KEYS[3], 'i' .. ids[1])
     if at and redis.call('LINDEX', KEYS[3], at + 1) == 'm' .. mark then return -1 end
   end
@@ -75,13 +91,13 @@ for i, r in ipairs(stored) do
     version = string.sub(r, 5, 12)
     if #r < 28 or version == NONE then version = ONE end
   end
-  if version ~= ARGV[4 * i] then return i end
+  if version ~= ARGV[4 * i + 1] then return i end
 end
 if ARGV[2] ~= '' then return -2 end
 
 local set, unset, wake, sleep, gone = {}, {}, {}, {}, {}
 for i, id in ipairs(ids) do
-  local record, at = ARGV[4 * i + 1], ARGV[4 * i + 2]
+  local record, at = ARGV[4 * i + 2], ARGV[4 * i + 3]
   if record ~= '' then
     set[#set + 1], set[#set + 2] = id, record
   else
@@ -109,24 +125,27 @@ return 0
 // claimBody claims what is still due as it was seen.
 //
 //	KEYS  records, wakes
-//	ARGV  end of the lease; then for each record id, when it was due
+//	ARGV  end of the lease, marker ("" any); then for each record id, when it was due
 //
 // It answers when the partition is due next (false: never), then for each
 // record claimed its place among those asked for, and the record. A wake-up
 // without a record is removed.
-const claimBody = `
+var claimBody = `
 local ids = {}
-for a = 2, #ARGV, 2 do ids[#ids + 1] = ARGV[a] end
+for a = 3, #ARGV, 2 do ids[#ids + 1] = ARGV[a] end
 local due = redis.call('ZMSCORE', KEYS[2], unpack(ids))
 local mine, places, move = {}, {}, {}
 for i, at in ipairs(due) do
-  if at and tonumber(at) == tonumber(ARGV[2 * i + 1]) then
+  if at and tonumber(at) == tonumber(ARGV[2 * i + 2]) then
     mine[#mine + 1], places[#places + 1] = ids[i], i
   end
 end
 local answer = {false}
 if #mine > 0 then
-  for i, r in ipairs(redis.call('HMGET', KEYS[1], unpack(mine))) do
+  local stored = redis.call('HMGET', KEYS[1], '', unpack(mine))
+  local owner = table.remove(stored, 1)
+` + checkOwner("ARGV[2]") + `
+  for i, r in ipairs(stored) do
     if r then
       move[#move + 1], move[#move + 2] = ARGV[1], mine[i]
       answer[#answer + 1], answer[#answer + 2] = places[i], r
