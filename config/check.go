@@ -52,7 +52,7 @@ func (ck *checker) all() {
 	}
 	for _, u := range unbuiltConfig {
 		if pos := u.at(c); pos.Line != 0 {
-			*ck.ps = append(*ck.ps, Problem{pos, u.severity, u.text})
+			*ck.ps = append(*ck.ps, Problem{Pos: pos, Severity: u.severity, Text: u.text})
 		}
 	}
 }
@@ -583,7 +583,7 @@ func (ck *checker) hostPort(key string, a At[string]) {
 func checkAddress(ps *Problems, key string, a At[string]) {
 	parsed, err := mail.ParseAddress(a.V)
 	if err != nil || parsed.Address != a.V {
-		ps.Errorf(a.Pos, "%s: want an e-mail address like amira@example.org, got %s", key, quote(a.V))
+		ps.Errorc(CodeValue, a.Pos, "%s: want an e-mail address like amira@example.org, got %s", key, quote(a.V))
 	}
 }
 
@@ -594,11 +594,11 @@ func checkCatalog(c *Catalog, ps *Problems) {
 			checkAddress(ps, "people.email", p.Email)
 		}
 		if p.Slack.V != "" && !slackMember.MatchString(p.Slack.V) {
-			ps.Warnf(p.Slack.Pos, "people.slack: want a member id like U01AMIRA (in Slack: profile, copy member ID), got %s", quote(p.Slack.V))
+			ps.Warnc(CodeOdd, p.Slack.Pos, "people.slack: want a member id like U01AMIRA (in Slack: profile, copy member ID), got %s", quote(p.Slack.V))
 		}
 		for _, ct := range p.Contact {
 			if ct.V != "slack" && ct.V != "email" && !isWebhookContact(ct.V) {
-				ps.Errorf(ct.Pos, "people.contact: want slack, email or webhook:NAME, got %s", quote(ct.V))
+				ps.Errorc(CodeValue, ct.Pos, "people.contact: want slack, email or webhook:NAME, got %s", quote(ct.V))
 			}
 		}
 	}
@@ -624,36 +624,36 @@ func isWebhookContact(s string) bool {
 
 func checkSchedule(s Schedule, ps *Problems) {
 	if s.ICalFile.V != "" && len(s.Rotations)+len(s.Shifts) > 0 {
-		ps.Errorf(s.ICalFile.Pos, "schedules: ical_file stands in place of rotations and shifts; remove one or the other")
+		ps.Errorc(CodeValue, s.ICalFile.Pos, "schedules: ical_file stands in place of rotations and shifts; remove one or the other")
 	}
 	for _, r := range s.Rotations {
 		if len(r.Members) == 0 {
-			ps.Errorf(r.Pos, "schedules.rotations: members is missing; name the people who take turns")
+			ps.Errorc(CodeMissing, r.Pos, "schedules.rotations: members is missing; name the people who take turns")
 		}
 		if !r.Start.Set() {
-			ps.Errorf(r.Pos, "schedules.rotations: start is missing; say when the first turn begins, like start: 2026-01-05T09:00:00")
+			ps.Errorc(CodeMissing, r.Pos, "schedules.rotations: start is missing; say when the first turn begins, like start: 2026-01-05T09:00:00")
 		}
 		if !r.Every.Set() {
-			ps.Errorf(r.Pos, "schedules.rotations: every is missing; say how long a turn is, like every: 1w")
+			ps.Errorc(CodeMissing, r.Pos, "schedules.rotations: every is missing; say how long a turn is, like every: 1w")
 		}
 		if o := r.Only; o != nil {
 			if o.From.Set() != o.To.Set() {
-				ps.Errorf(o.Pos, `schedules.rotations.only: want both from and to, or neither for the whole day`)
+				ps.Errorc(CodeMissing, o.Pos, `schedules.rotations.only: want both from and to, or neither for the whole day`)
 			}
 			if o.From.V == 24*60 {
-				ps.Errorf(o.From.Pos, `schedules.rotations.only.from: a day begins at "00:00"; "24:00" is for to`)
+				ps.Errorc(CodeValue, o.From.Pos, `schedules.rotations.only.from: a day begins at "00:00"; "24:00" is for to`)
 			}
 		}
 	}
 	for _, sh := range s.Shifts {
 		if len(sh.Members) == 0 {
-			ps.Errorf(sh.Pos, "schedules.shifts: members is missing; name who takes the shift")
+			ps.Errorc(CodeMissing, sh.Pos, "schedules.shifts: members is missing; name who takes the shift")
 		}
 		checkSpan(ps, "schedules.shifts", sh.Pos, sh.From, sh.To)
 	}
 	for _, o := range s.Overrides {
 		if o.Member.V == "" {
-			ps.Errorf(o.Pos, "schedules.overrides: member is missing; name who steps in")
+			ps.Errorc(CodeMissing, o.Pos, "schedules.overrides: member is missing; name who steps in")
 		}
 		checkSpan(ps, "schedules.overrides", o.Pos, o.From, o.To)
 	}
@@ -662,25 +662,25 @@ func checkSchedule(s Schedule, ps *Problems) {
 func checkSpan(ps *Problems, key string, pos Pos, from, to At[LocalTime]) {
 	switch {
 	case !from.Set() || !to.Set():
-		ps.Errorf(pos, "%s: want both from and to, like {from: 2026-12-24T00:00:00, to: 2026-12-27T00:00:00}", key)
+		ps.Errorc(CodeMissing, pos, "%s: want both from and to, like {from: 2026-12-24T00:00:00, to: 2026-12-27T00:00:00}", key)
 	case !from.V.IsZero() && !to.V.IsZero() && !from.V.Before(to.V.Time):
-		ps.Errorf(to.Pos, "%s.to: must be after from", key)
+		ps.Errorc(CodeValue, to.Pos, "%s.to: must be after from", key)
 	}
 }
 
 func checkService(s Service, ps *Problems) {
 	if !s.State.Set() {
-		ps.Errorf(s.Pos, "services: state is missing; want one of active, community, maintenance, third_party, unowned, decommissioned")
+		ps.Errorc(CodeMissing, s.Pos, "services: state is missing; want one of active, community, maintenance, third_party, unowned, decommissioned")
 	}
 	if s.Tier.Set() && (s.Tier.V < 1 || s.Tier.V > 4) {
-		ps.Errorf(s.Tier.Pos, "services.tier: want 1 (worst when down) to 4, got %d", s.Tier.V)
+		ps.Errorc(CodeValue, s.Tier.Pos, "services.tier: want 1 (worst when down) to 4, got %d", s.Tier.V)
 	}
 	if o := s.SLO; o != nil {
 		if o.Objective.Set() && (o.Objective.V <= 0 || o.Objective.V > 100) {
-			ps.Errorf(o.Objective.Pos, "services.slo.objective: want a percentage above 0 and at most 100, got %v", o.Objective.V)
+			ps.Errorc(CodeValue, o.Objective.Pos, "services.slo.objective: want a percentage above 0 and at most 100, got %v", o.Objective.V)
 		}
 		if o.Window.Set() && o.Window.V <= 0 {
-			ps.Errorf(o.Window.Pos, "services.slo.window: want more than no time, like 28d")
+			ps.Errorc(CodeValue, o.Window.Pos, "services.slo.window: want more than no time, like 28d")
 		}
 		checkLink(ps, "services.slo.url", o.URL)
 	}
@@ -690,12 +690,12 @@ func checkService(s Service, ps *Problems) {
 		checkLink(ps, "services.links."+name, l)
 	}
 	if v := s.Verified; v != nil && !v.On.Set() {
-		ps.Errorf(v.Pos, "services.verified: on is missing; say on which day, like on: 2026-09-01")
+		ps.Errorc(CodeMissing, v.Pos, "services.verified: on is missing; say on which day, like on: 2026-09-01")
 	}
 }
 
 func checkLink(ps *Problems, key string, l At[string]) {
 	if l.V != "" && !isURL(l.V) {
-		ps.Errorf(l.Pos, "%s: want a URL with http:// or https:// and a host, got %s", key, quote(l.V))
+		ps.Errorc(CodeValue, l.Pos, "%s: want a URL with http:// or https:// and a host, got %s", key, quote(l.V))
 	}
 }

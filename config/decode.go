@@ -59,7 +59,7 @@ func (d *decoder) document(data []byte, dst any) {
 	defer func() {
 		if r := recover(); r != nil {
 			d.unreadable = true
-			d.problems.Errorf(Pos{d.file, 1, 1}, "this is not YAML that can be read")
+			d.problems.Errorc(CodeSyntax, Pos{d.file, 1, 1}, "this is not YAML that can be read")
 		}
 	}()
 
@@ -77,7 +77,7 @@ func (d *decoder) document(data []byte, dst any) {
 	case err != nil:
 		d.syntax(err, data)
 	default:
-		d.problems.Errorf(d.pos(&next), "a second YAML document begins here; one file holds one document, remove the \"---\" or use a second file")
+		d.problems.Errorc(CodeSyntax, d.pos(&next), "a second YAML document begins here; one file holds one document, remove the \"---\" or use a second file")
 	}
 	if len(doc.Content) == 1 {
 		d.unreadable = doc.Content[0].Kind == yaml.SequenceNode || doc.Content[0].Kind == yaml.ScalarNode && !isNull(doc.Content[0])
@@ -104,7 +104,7 @@ func (d *decoder) syntax(err error, data []byte) {
 			pos.Col = i - bytes.LastIndexByte(data[:i], '\n')
 		}
 	}
-	d.problems.Errorf(pos, "this is not valid YAML: %s", text)
+	d.problems.Errorc(CodeSyntax, pos, "this is not valid YAML: %s", text)
 }
 
 // tidy sorts, drops repetitions (an alias may be read many times) and keeps
@@ -144,12 +144,16 @@ func (d *decoder) pos(n *yaml.Node) Pos {
 
 // errorf reports a problem with a value; the key is named first.
 func (d *decoder) errorf(n *yaml.Node, key, format string, args ...any) {
+	d.errorc(CodeForm, n, key, format, args...)
+}
+
+func (d *decoder) errorc(code Code, n *yaml.Node, key, format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	if key != "" {
 		text = key + ": " + text
 		d.failed[d.pos(n)] = true
 	}
-	d.problems.Errorf(d.pos(n), "%s", text)
+	d.problems.Errorc(code, d.pos(n), "%s", text)
 }
 
 // value decodes a node into v, which is addressable, and tells whether it was
@@ -204,7 +208,7 @@ func (d *decoder) afford(n *yaml.Node) bool {
 	if d.aliasCost <= maxAliasCost {
 		return true
 	}
-	d.problems.Errorf(d.pos(n), "the file's aliases expand to too much; write the values out")
+	d.problems.Errorc(CodeForm, d.pos(n), "the file's aliases expand to too much; write the values out")
 	return false
 }
 
@@ -272,10 +276,10 @@ func (d *decoder) unknown(key string, p pair, known []string) {
 		where = " in " + key
 	}
 	if near := Nearest(p.key, known); near != "" {
-		d.errorf(p.node, "", "unknown key %s%s; did you mean %s?", quote(p.key), where, near)
+		d.errorc(CodeKey, p.node, "", "unknown key %s%s; did you mean %s?", quote(p.key), where, near)
 		return
 	}
-	d.errorf(p.node, "", "unknown key %s%s; known keys: %s", quote(p.key), where, strings.Join(known, ", "))
+	d.errorc(CodeKey, p.node, "", "unknown key %s%s; known keys: %s", quote(p.key), where, strings.Join(known, ", "))
 }
 
 func (d *decoder) list(key string, n *yaml.Node, v reflect.Value) {
@@ -345,7 +349,7 @@ func (d *decoder) pairs(key string, n *yaml.Node) []pair {
 			continue
 		}
 		if line, dup := first[k.Value]; dup {
-			d.errorf(k, "", "key %s is given twice, first in line %d; remove one", quote(k.Value), line)
+			d.errorc(CodeTwice, k, "", "key %s is given twice, first in line %d; remove one", quote(k.Value), line)
 			continue
 		}
 		first[k.Value] = d.pos(k).Line

@@ -136,7 +136,7 @@ func ParseCatalog(files []File) (*Catalog, Problems) {
 	}
 	for _, u := range unbuiltCatalog {
 		if pos := u.at(all); pos.Line != 0 {
-			ps.Warnf(pos, "%s", u.text)
+			ps.Warnc(CodeUnbuilt, pos, "%s", u.text)
 		}
 	}
 	ps.Sort()

@@ -47,6 +47,7 @@ type Problem struct {
 	Pos      Pos
 	Severity Severity
 	Text     string
+	Code     Code // "" for what only callchain.yml can have
 }
 
 func (p Problem) String() string {
@@ -107,10 +108,20 @@ func (ps Problems) Error() string {
 
 // Errorf appends an error at a place.
 func (ps *Problems) Errorf(pos Pos, format string, args ...any) {
-	*ps = append(*ps, Problem{pos, Error, fmt.Sprintf(format, args...)})
+	ps.Errorc("", pos, format, args...)
 }
 
 // Warnf appends a warning at a place.
 func (ps *Problems) Warnf(pos Pos, format string, args ...any) {
-	*ps = append(*ps, Problem{pos, Warning, fmt.Sprintf(format, args...)})
+	ps.Warnc("", pos, format, args...)
+}
+
+// Errorc is Errorf for a kind of problem that has a code.
+func (ps *Problems) Errorc(code Code, pos Pos, format string, args ...any) {
+	*ps = append(*ps, Problem{pos, Error, fmt.Sprintf(format, args...), code})
+}
+
+// Warnc is Warnf for a kind of problem that has a code.
+func (ps *Problems) Warnc(code Code, pos Pos, format string, args ...any) {
+	*ps = append(*ps, Problem{pos, Warning, fmt.Sprintf(format, args...), code})
 }

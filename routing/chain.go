@@ -81,6 +81,35 @@ func (in chainInput) chain(t Target, u config.Urgency, now time.Time, from int, 
 	return p.out
 }
 
+// Plans plans chains from a catalog and policies alone: for those who look at a
+// catalog without its configuration, or at what is left of a chain when the
+// fallback team does not stand in.
+type Plans struct{ in chainInput }
+
+// NewPlans takes the policies that there are besides the built-in one. Without a
+// fallback team the steps that ask it are skipped, and a chain may be empty.
+func NewPlans(cat *catalog.Catalog, policies []config.Policy, fallback *catalog.Team) Plans {
+	builtIn := config.DefaultPolicy()
+	in := chainInput{catalog: cat, policies: map[string]*config.Policy{config.DefaultPolicyName: &builtIn}, fallback: fallback}
+	for i := range policies {
+		in.policies[policies[i].Name.V] = &policies[i]
+	}
+	return Plans{in}
+}
+
+// Chain is one round of the chain, from its first step.
+func (p Plans) Chain(t Target, u config.Urgency, now time.Time) Chain {
+	return p.in.chain(t, u, now, 0, nil)
+}
+
+// Policy is the policy of that name, else the default one.
+func (p Plans) Policy(name string) *config.Policy {
+	if policy := p.in.policies[name]; policy != nil {
+		return policy
+	}
+	return p.in.policies[config.DefaultPolicyName]
+}
+
 // planner carries one plan.
 type planner struct {
 	chainInput

@@ -109,9 +109,9 @@ func (r *Router) compilePolicies(cfg *config.Config, ps *config.Problems) {
 			kind, who, named := strings.Cut(s.Notify.V, ":")
 			switch {
 			case named && kind == "team" && r.catalog.Team(who) == nil:
-				ps.Warnf(s.Notify.Pos, "escalation.policies.steps.notify: the catalog has no team %q, so this step is skipped; add the team or correct the name", who)
+				ps.Warnc(CodeReference, s.Notify.Pos, "escalation.policies.steps.notify: the catalog has no team %q, so this step is skipped; add the team or correct the name", who)
 			case named && kind == "person" && r.catalog.Person(who) == nil:
-				ps.Warnf(s.Notify.Pos, "escalation.policies.steps.notify: the catalog has no person %q, so this step is skipped; add the person or correct the name", who)
+				ps.Warnc(CodeReference, s.Notify.Pos, "escalation.policies.steps.notify: the catalog has no person %q, so this step is skipped; add the person or correct the name", who)
 			}
 		}
 	}
@@ -122,24 +122,24 @@ func (r *Router) compileFallback(cfg *config.Config, ps *config.Problems) {
 	r.fallback = r.catalog.Team(at.V)
 	switch {
 	case at.V == "":
-		ps.Errorf(cmp.Or(at.Pos, cfg.Routing.Pos), "routing.fallback_team is missing; name the team that is asked when nobody else is left")
+		ps.Errorc(CodeFallback, cmp.Or(at.Pos, cfg.Routing.Pos), "routing.fallback_team is missing; name the team that is asked when nobody else is left")
 	case r.fallback == nil:
-		ps.Errorf(at.Pos, "routing.fallback_team: the catalog has no team %q; add the team or correct the name", at.V)
+		ps.Errorc(CodeFallback, at.Pos, "routing.fallback_team: the catalog has no team %q; add the team or correct the name", at.V)
 	case r.fallback.Kind == config.Volunteer:
-		ps.Errorf(at.Pos, "routing.fallback_team: %s is a team of volunteers, who are told but never waited for; name a staff team", r.fallback.Name)
+		ps.Errorc(CodeFallback, at.Pos, "routing.fallback_team: %s is a team of volunteers, who are told but never waited for; name a staff team", r.fallback.Name)
 	case !reachesSomebody(r.fallback, cfg.Notifiers):
 		what := "an e-mail address or a Slack id"
 		if cfg.Notifiers.Slack == nil {
 			what = "an e-mail address"
 		}
-		ps.Errorf(at.Pos, "routing.fallback_team: %s reaches nobody; give the team a member with %s", r.fallback.Name, what)
+		ps.Errorc(CodeFallback, at.Pos, "routing.fallback_team: %s reaches nobody; give the team a member with %s", r.fallback.Name, what)
 	}
 	if t := cfg.Self.Team; t.Set() && r.catalog.Team(t.V) == nil {
-		ps.Warnf(t.Pos, "self.team: the catalog has no team %q, the fallback team is told instead; add the team or correct the name", t.V)
+		ps.Warnc(CodeReference, t.Pos, "self.team: the catalog has no team %q, the fallback team is told instead; add the team or correct the name", t.V)
 	}
 	for _, h := range cfg.Alertmanager.Heartbeats {
 		if h.Team.V != "" && r.catalog.Team(h.Team.V) == nil {
-			ps.Warnf(h.Team.Pos, "alertmanager.heartbeats.team: the catalog has no team %q, the fallback team is paged instead; add the team or correct the name", h.Team.V)
+			ps.Warnc(CodeReference, h.Team.Pos, "alertmanager.heartbeats.team: the catalog has no team %q, the fallback team is paged instead; add the team or correct the name", h.Team.V)
 		}
 	}
 }
@@ -174,17 +174,17 @@ func (r *Router) compileRules(rules []config.Rule, ps *config.Problems) {
 			} else if n.literal() {
 				for _, given := range splitNames(c.Service.V, out.split) {
 					if r.catalog.Service(given) == nil {
-						ps.Warnf(cmp.Or(c.Service.Pos, c.Pos), "routing.rules.service: rule %q names %q, which the catalog lacks; add the service or correct the name", title, given)
+						ps.Warnc(CodeYield, cmp.Or(c.Service.Pos, c.Pos), "routing.rules.service: rule %q names %q, which the catalog lacks; add the service or correct the name", title, given)
 					}
 				}
 			}
 			out.service = n
 		}
 		if c.Team.V != "" && r.catalog.Team(c.Team.V) == nil {
-			ps.Warnf(cmp.Or(c.Team.Pos, c.Pos), "routing.rules.team: rule %q names team %q, which the catalog lacks; add the team or correct the name", title, c.Team.V)
+			ps.Warnc(CodeReference, cmp.Or(c.Team.Pos, c.Pos), "routing.rules.team: rule %q names team %q, which the catalog lacks; add the team or correct the name", title, c.Team.V)
 		}
 		if c.Policy.V != "" && r.policies[c.Policy.V] == nil {
-			ps.Warnf(cmp.Or(c.Policy.Pos, c.Pos), "routing.rules.policy: rule %q names policy %q, which does not exist, so default is used; add it to escalation.policies or correct the name", title, c.Policy.V)
+			ps.Warnc(CodePolicy, cmp.Or(c.Policy.Pos, c.Pos), "routing.rules.policy: rule %q names policy %q, which does not exist, so default is used; add it to escalation.policies or correct the name", title, c.Policy.V)
 		}
 		r.rules = append(r.rules, out)
 	}
@@ -202,11 +202,11 @@ func (r *Router) compileServices(ps *config.Problems) {
 	var all []entry
 	for _, s := range r.catalog.Services() {
 		if s.Policy != "" && r.policies[s.Policy] == nil {
-			ps.Warnf(s.Entry.Policy.Pos, "services.policy: service %s names policy %q, which does not exist, so default is used; add it to escalation.policies or correct the name", s.Name, s.Policy)
+			ps.Warnc(CodePolicy, s.Entry.Policy.Pos, "services.policy: service %s names policy %q, which does not exist, so default is used; add it to escalation.policies or correct the name", s.Name, s.Policy)
 		}
 		for _, set := range s.Alerts {
 			if len(set) == 0 {
-				ps.Warnf(s.Pos, "services.alerts: service %s has an empty list of matchers, which is passed over; it would take every alert", s.Name)
+				ps.Warnc(config.CodeValue, s.Pos, "services.alerts: service %s has an empty list of matchers, which is passed over; it would take every alert", s.Name)
 				continue
 			}
 			all = append(all, entry{ownSet{s, len(set), setText(set)}, set, setKey(set)})
@@ -221,7 +221,7 @@ func (r *Router) compileServices(ps *config.Problems) {
 		if first, ok := seen[e.key]; !ok {
 			seen[e.key] = e.service
 		} else if first != e.service {
-			ps.Warnf(e.set[0].Pos, "services.alerts: services %s and %s claim the same alerts (%s), so %s gets them; remove them from one, or add a matcher", first.Name, e.service.Name, e.text, first.Name)
+			ps.Warnc(CodeTie, e.set[0].Pos, "services.alerts: services %s and %s claim the same alerts (%s), so %s gets them; remove them from one, or add a matcher", first.Name, e.service.Name, e.text, first.Name)
 		}
 		sets[i] = e.set
 		r.own = append(r.own, e.ownSet)

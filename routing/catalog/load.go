@@ -13,6 +13,16 @@ import (
 // New checks a catalog against the ownership policy and indexes it. Errors
 // among the problems refuse it; then the Catalog is nil.
 func New(in *config.Catalog) (*Catalog, config.Problems) {
+	c, ps := Salvage(in)
+	if len(ps.Errors()) > 0 {
+		return nil, ps
+	}
+	return c, ps
+}
+
+// Salvage is New for those who only look: what a refused catalog says legally
+// can be looked at too. Nobody is paged by what it returns.
+func Salvage(in *config.Catalog) (*Catalog, config.Problems) {
 	if in == nil {
 		in = &config.Catalog{}
 	}
@@ -27,9 +37,6 @@ func New(in *config.Catalog) (*Catalog, config.Problems) {
 	l.loadTeams(in.Teams)
 	l.loadServices(in.Services)
 	l.ps.Sort()
-	if len(l.ps.Errors()) > 0 {
-		return nil, l.ps
-	}
 	l.c.index()
 	return l.c, l.ps
 }
@@ -50,11 +57,11 @@ type namespace struct {
 func (l *loader) claim(ns namespace, name config.At[string], pos config.Pos) bool {
 	at := place(name, pos)
 	if name.V == "" {
-		l.ps.Errorf(at, "%s has no name; add a unique name", ns.kind)
+		l.ps.Errorc(config.CodeMissing, at, "%s has no name; add a unique name", ns.kind)
 		return false
 	}
 	if first, taken := ns.given[name.V]; taken {
-		l.ps.Errorf(at, "%s %q is already named at %s; names and aliases are unique, so rename or remove one of the two", ns.kind, name.V, first)
+		l.ps.Errorc(CodeName, at, "%s %q is already named at %s; names and aliases are unique, so rename or remove one of the two", ns.kind, name.V, first)
 		return false
 	}
 	ns.given[name.V] = at
@@ -84,7 +91,7 @@ func (l *loader) loadPeople(in []config.Person) {
 		ok := l.claim(ns, p.Name, p.Pos)
 		webhook := slices.ContainsFunc(p.Contact, func(c config.At[string]) bool { return strings.HasPrefix(c.V, "webhook:") })
 		if p.Email.V == "" && p.Slack.V == "" && !webhook {
-			l.ps.Errorf(place(p.Name, p.Pos), "person %s has neither email nor slack, so no page could reach them; add one of the two", p.Name.V)
+			l.ps.Errorc(config.CodeMissing, place(p.Name, p.Pos), "person %s has neither email nor slack, so no page could reach them; add one of the two", p.Name.V)
 		}
 		l.shared(slack, "Slack id", p.Slack, p.Slack.V, p.Name.V)
 		l.shared(email, "e-mail address", p.Email, strings.ToLower(p.Email.V), p.Name.V)
@@ -112,7 +119,7 @@ func (l *loader) shared(seen map[string]string, what string, at config.At[string
 		return
 	}
 	if first, taken := seen[key]; taken {
-		l.ps.Warnf(at.Pos, "%s and %s share the %s %s, so an answer counts as that of the first by name; give each their own", first, handle, what, at.V)
+		l.ps.Warnc(CodeShared, at.Pos, "%s and %s share the %s %s, so an answer counts as that of the first by name; give each their own", first, handle, what, at.V)
 		return
 	}
 	seen[key] = handle
@@ -127,7 +134,7 @@ func (l *loader) loadSchedules(in []config.Schedule) {
 		check := func(who config.At[string], around config.Pos) {
 			if who.V != "" && l.c.people[who.V] == nil {
 				l.lame[s.Name.V] = true
-				l.ps.Warnf(place(who, around), "schedule %s names %q, whom the catalog lacks, so nobody is on call in their place; add the person or correct the name", s.Name.V, who.V)
+				l.ps.Warnc(CodePerson, place(who, around), "schedule %s names %q, whom the catalog lacks, so nobody is on call in their place; add the person or correct the name", s.Name.V, who.V)
 			}
 		}
 		for _, r := range s.Rotations {
@@ -169,7 +176,7 @@ func (l *loader) loadTeams(in []config.Team) {
 		switch team.Kind {
 		case config.Staff, config.Affiliate, config.Volunteer:
 		default:
-			l.ps.Errorf(place(t.Kind, pos), "team %s has the unknown kind %q; want staff, affiliate or volunteer", team.Name, team.Kind)
+			l.ps.Errorc(config.CodeValue, place(t.Kind, pos), "team %s has the unknown kind %q; want staff, affiliate or volunteer", team.Name, team.Kind)
 		}
 		person := func(what string, who config.At[string]) *Person {
 			if who.V == "" {
@@ -178,7 +185,7 @@ func (l *loader) loadTeams(in []config.Team) {
 			p := l.c.people[who.V]
 			if p == nil {
 				team.MissingReference = true
-				l.ps.Warnf(place(who, pos), "team %s: %s %q is not in the catalog and is left out; add the person or correct the name", team.Name, what, who.V)
+				l.ps.Warnc(CodePerson, place(who, pos), "team %s: %s %q is not in the catalog and is left out; add the person or correct the name", team.Name, what, who.V)
 			}
 			return p
 		}
@@ -194,7 +201,7 @@ func (l *loader) loadTeams(in []config.Team) {
 			team.Schedule = l.c.schedules[name]
 			if team.Schedule == nil {
 				team.MissingReference = true
-				l.ps.Warnf(place(t.OnCall, pos), "team %s: schedule %q is not in the catalog, so the whole team is on call; add the schedule or correct the name", team.Name, name)
+				l.ps.Warnc(CodeSchedule, place(t.OnCall, pos), "team %s: schedule %q is not in the catalog, so the whole team is on call; add the schedule or correct the name", team.Name, name)
 			}
 			team.MissingReference = team.MissingReference || l.lame[name]
 		}
@@ -221,9 +228,9 @@ func (l *loader) loadServices(in []config.Service) {
 		}
 		if !slices.Contains(config.States, svc.State) {
 			if svc.State == "" {
-				l.ps.Errorf(place(s.State, cmp.Or(s.Pos, pos)), "service %s has no state; add state: active, community, maintenance, third_party, unowned or decommissioned", svc.Name)
+				l.ps.Errorc(config.CodeMissing, place(s.State, cmp.Or(s.Pos, pos)), "service %s has no state; add state: active, community, maintenance, third_party, unowned or decommissioned", svc.Name)
 			} else {
-				l.ps.Errorf(place(s.State, pos), "service %s has the unknown state %q; want active, community, maintenance, third_party, unowned or decommissioned", svc.Name, svc.State)
+				l.ps.Errorc(config.CodeValue, place(s.State, pos), "service %s has the unknown state %q; want active, community, maintenance, third_party, unowned or decommissioned", svc.Name, svc.State)
 			}
 			continue // nothing can be said about its roles
 		}
@@ -241,7 +248,7 @@ func (l *loader) owners(svc *Service, s *config.Service, pos config.Pos) {
 	given := map[config.Role]bool{}
 	if s.Owners.All.V != "" {
 		if svc.State == config.Decommissioned {
-			l.ps.Errorf(place(s.Owners.All, around), "service %s is decommissioned, where every role is n/a; remove its owners", svc.Name)
+			l.ps.Errorc(CodeNotApplicable, place(s.Owners.All, around), "service %s is decommissioned, where every role is n/a; remove its owners", svc.Name)
 			return
 		}
 		team, ok := l.owner(svc, "every role", s.Owners.All, around)
@@ -268,7 +275,7 @@ func (l *loader) owners(svc *Service, s *config.Service, pos config.Pos) {
 			at = o.Pos
 		}
 		if Requirement(svc.State, r) == NotApplicable {
-			l.ps.Errorf(at, "service %s: %s is n/a in state %s; %s", svc.Name, r, svc.State, applicable(svc.State))
+			l.ps.Errorc(CodeNotApplicable, at, "service %s: %s is n/a in state %s; %s", svc.Name, r, svc.State, applicable(svc.State))
 			continue
 		}
 		if o.Vacant != nil {
@@ -281,7 +288,7 @@ func (l *loader) owners(svc *Service, s *config.Service, pos config.Pos) {
 	}
 	for _, r := range config.Roles {
 		if !given[r] && Requirement(svc.State, r) == Required {
-			l.ps.Warnf(around, "service %s is %s and has no %s owner, so it counts as partly owned, which planning treats as unowned; name a staff or affiliate team", svc.Name, svc.State, r)
+			l.ps.Warnc(CodeUnfilled, around, "service %s is %s and has no %s owner, so it counts as partly owned, which planning treats as unowned; name a staff or affiliate team", svc.Name, svc.State, r)
 		}
 	}
 }
@@ -307,21 +314,21 @@ func (l *loader) owner(svc *Service, role string, name config.At[string], around
 	team = l.c.teams[name.V]
 	switch {
 	case name.V == "":
-		l.ps.Errorf(at, "service %s: %s names no team; name a staff or affiliate team, or remove the role", svc.Name, role)
+		l.ps.Errorc(config.CodeMissing, at, "service %s: %s names no team; name a staff or affiliate team, or remove the role", svc.Name, role)
 		return nil, false
 	case team == nil && l.c.people[name.V] != nil:
-		l.ps.Errorf(at, "service %s: %s is owned by the person %s; people never own, so name one of their teams", svc.Name, role, name.V)
+		l.ps.Errorc(CodePersonOwns, at, "service %s: %s is owned by the person %s; people never own, so name one of their teams", svc.Name, role, name.V)
 		return nil, false
 	case team == nil:
 		svc.MissingReference = true
-		l.ps.Warnf(at, "service %s: %s names team %q, which the catalog lacks, so the role is unfilled; add the team or correct the name", svc.Name, role, name.V)
+		l.ps.Warnc(CodeOwner, at, "service %s: %s names team %q, which the catalog lacks, so the role is unfilled; add the team or correct the name", svc.Name, role, name.V)
 		return nil, true
 	case !team.MayOwn():
-		l.ps.Errorf(at, "service %s: %s is owned by the volunteer team %s; volunteers never own, so name a staff or affiliate team and list them under volunteers", svc.Name, role, team.Name)
+		l.ps.Errorc(CodeVolunteerOwns, at, "service %s: %s is owned by the volunteer team %s; volunteers never own, so name a staff or affiliate team and list them under volunteers", svc.Name, role, team.Name)
 		return nil, false
 	case len(team.Members) == 0:
 		svc.MissingReference = svc.MissingReference || team.MissingReference
-		l.ps.Warnf(at, "service %s: %s is owned by %s, a team without members, so the role is unfilled; add members or name another team", svc.Name, role, team.Name)
+		l.ps.Warnc(CodeEmptyTeam, at, "service %s: %s is owned by %s, a team without members, so the role is unfilled; add members or name another team", svc.Name, role, team.Name)
 		return nil, true
 	}
 	return team, true
@@ -335,16 +342,16 @@ func (l *loader) vacancy(svc *Service, r config.Role, v *config.Vacancy, around 
 	}
 	switch {
 	case !v.Vacant.V:
-		l.ps.Errorf(place(v.Vacant, at), "service %s: %s is neither a team nor vacant; name a team, or write vacant: true", svc.Name, r)
+		l.ps.Errorc(CodeVacancy, place(v.Vacant, at), "service %s: %s is neither a team nor vacant; name a team, or write vacant: true", svc.Name, r)
 		return
 	case svc.State != config.Maintenance || r != config.ContingencyDevelopment:
-		l.ps.Errorf(at, "service %s: %s cannot be held vacant in state %s; only contingency_development in maintenance can, so name a team or leave the role out", svc.Name, r, svc.State)
+		l.ps.Errorc(CodeVacancy, at, "service %s: %s cannot be held vacant in state %s; only contingency_development in maintenance can, so name a team or leave the role out", svc.Name, r, svc.State)
 		return
 	case v.Director.V == "":
-		l.ps.Errorf(at, "service %s: the vacancy of %s names no director; add director: the person who holds it", svc.Name, r)
+		l.ps.Errorc(CodeVacancyUnheld, at, "service %s: the vacancy of %s names no director; add director: the person who holds it", svc.Name, r)
 	}
 	if v.Reason.V == "" {
-		l.ps.Errorf(at, "service %s: the vacancy of %s gives no reason; add reason: why nobody fills it", svc.Name, r)
+		l.ps.Errorc(CodeVacancyUnheld, at, "service %s: the vacancy of %s gives no reason; add reason: why nobody fills it", svc.Name, r)
 	}
 	if v.Director.V == "" {
 		return
@@ -352,7 +359,7 @@ func (l *loader) vacancy(svc *Service, r config.Role, v *config.Vacancy, around 
 	svc.VacancyHeld = l.c.people[v.Director.V]
 	if svc.VacancyHeld == nil {
 		svc.MissingReference = true
-		l.ps.Warnf(place(v.Director, at), "service %s: director %q, who holds %s vacant, is not in the catalog, so the role is unfilled; add the person or correct the name", svc.Name, v.Director.V, r)
+		l.ps.Warnc(CodeVacancyUnheld, place(v.Director, at), "service %s: director %q, who holds %s vacant, is not in the catalog, so the role is unfilled; add the person or correct the name", svc.Name, v.Director.V, r)
 	}
 }
 
@@ -361,7 +368,7 @@ func (l *loader) volunteers(svc *Service, s *config.Service, pos config.Pos) {
 		team := l.c.teams[v.V]
 		if team == nil {
 			svc.MissingReference = true
-			l.ps.Warnf(place(v, pos), "service %s: the volunteers %q are not a team of the catalog and are not told; add the team or correct the name", svc.Name, v.V)
+			l.ps.Warnc(CodeVolunteers, place(v, pos), "service %s: the volunteers %q are not a team of the catalog and are not told; add the team or correct the name", svc.Name, v.V)
 			continue
 		}
 		if !slices.Contains(svc.Volunteers, team) {
