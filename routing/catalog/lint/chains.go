@@ -95,7 +95,7 @@ func (k *chainLook) service(s *catalog.Service) {
 			s.Name, k.channels(), k.address())
 	case r.nobody && volunteers:
 		k.add(CodeVolunteerOnly, pos, "service %s has only volunteers, who are told but never waited for, so nobody has to answer its alerts; name a staff or affiliate team under owners", s.Name)
-	case r.nobody && k.in.Config == nil:
+	case r.nobody && k.in.Config == nil && !k.wrongly(s.Entry.Owners):
 		k.add(CodeNobodyOwn, pos, "an alert of service %s reaches nobody but the fallback team; name a team with members under owners, as incident_response at least", s.Name)
 	}
 	if r.single != "" {
@@ -109,6 +109,19 @@ func (k *chainLook) service(s *catalog.Service) {
 	if s.Tier <= 2 && !r.rota {
 		k.asleep(s, r, pos)
 	}
+}
+
+// wrongly tells whether an owner was told to be wrong: then that the chain is
+// empty only follows from it.
+func (l *linter) wrongly(o config.Owners) bool {
+	places := []config.Pos{o.Pos, o.All.Pos}
+	for _, r := range o.Roles {
+		places = append(places, r.Pos, r.Team.Pos)
+		if v := r.Vacant; v != nil {
+			places = append(places, v.Pos, v.Director.Pos)
+		}
+	}
+	return slices.ContainsFunc(places, func(p config.Pos) bool { return l.misowned[p] })
 }
 
 func (k *chainLook) butFallback() string {

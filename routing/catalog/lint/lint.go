@@ -67,12 +67,13 @@ type linter struct {
 	cat   *catalog.Catalog
 	found []Finding
 
-	unverified []*config.Service // told together, after the comments were looked at
+	misowned   map[config.Pos]bool // places of owners that cannot own
+	unverified []*config.Service   // told together, after the comments were looked at
 }
 
 // Run looks at everything and never fails: what cannot be read is a finding.
 func Run(in Input) Result {
-	l := &linter{in: in}
+	l := &linter{in: in, misowned: map[config.Pos]bool{}}
 	raw, ps := config.ParseCatalog(in.Files)
 	l.raw = raw
 	shallow := slices.ContainsFunc(ps, func(p config.Problem) bool { return incomplete(p.Code) })
@@ -86,6 +87,9 @@ func Run(in Input) Result {
 		// What the reader refused is not told again as missing.
 		if shallow && (p.Severity != config.Error || p.Pos.Line == 0) || p.Severity == config.Error && told[p.Pos] {
 			continue
+		}
+		if p.Code >= catalog.CodeVolunteerOwns && p.Code < catalog.CodeUnfilled {
+			l.misowned[p.Pos] = true
 		}
 		ps = append(ps, p)
 	}

@@ -30,11 +30,11 @@ func (l *linter) people() {
 				t.Name.V, some(services))
 		}
 		if !teams[team] {
-			hint := ""
 			if l.in.Config == nil {
-				hint = "; only if it is the fallback team, or rules or policies name it, name callchain.yml with --config.file and this goes away"
+				l.add(CodeUnusedTeam, pos, "team %s owns no service and nothing in these files names it; give it what it owns, or remove it. If callchain.yml names it (as fallback team, in rules or policies), give --config.file too", t.Name.V)
+			} else {
+				l.add(CodeUnusedTeam, pos, "team %s owns no service and nothing names it; give it what it owns, or remove it", t.Name.V)
 			}
-			l.add(CodeUnusedTeam, pos, "team %s owns no service and nothing else names it; give it what it owns, or remove it%s", t.Name.V, hint)
 		}
 	}
 	done := map[string]bool{}

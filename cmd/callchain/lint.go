@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/alecthomas/kingpin/v2"
+
+	"callchain/config"
+	"callchain/routing/catalog/lint"
+)
+
+func lintCommand(all *kingpin.CmdClause, commands map[string]command) {
+	c := all.Command("lint", "Find what is wrong with the catalog, or will be. Each kind of finding has a code, which docs/lint.md explains.")
+	var given bool
+	file := c.Flag("config.file", "The configuration: names the catalog unless files are given, and tells the rules, policies and fallback team.").
+		Default("callchain.yml").IsSetByUser(&given).String()
+	expand := expandFlag(c)
+	output := outputFlag(c, "text", "json", "github")
+	disable := c.Flag("disable", "A code that is not looked for, like CC0801. May be given several times.").PlaceHolder("CODE").Strings()
+	strict := c.Flag("strict", "End with 1 for warnings too.").Bool()
+	at := c.Flag("at", "Look from another instant, like 2026-11-20T22:00:00Z.").PlaceHolder("TIME").String()
+	paths := c.Arg("file", "Files of the catalog. Alone they suffice; --config.file, if it is given as well, adds what it knows.").Strings()
+	commands[c.FullCommand()] = func(_ context.Context, std streams) error {
+		in := lint.Input{}
+		var err error
+		if in.Now, err = instant(*at); err != nil {
+			return err
+		}
+		if in.Disabled, err = disabled(*disable); err != nil {
+			return err
+		}
+		if err := readForLint(&in, *paths, *file, given, *expand, std.err); err != nil {
+			return err
+		}
+		r := lint.Run(in)
+		if err := printFindings(std.out, r, *output, *strict); err != nil {
+			return err
+		}
+		summarise(std.err, in, r)
+		if r.Errors > 0 || *strict && r.Warnings > 0 {
+			return status{code: bad}
+		}
+		return nil
+	}
+}
+
+func disabled(codes []string) ([]config.Code, error) {
+	var out []config.Code
+	for _, code := range codes {
+		rule, ok := lint.RuleFor(config.Code(code))
+		switch {
+		case !ok:
+			return nil, fmt.Errorf("--disable %q: there is no such code; docs/lint.md lists them all", code)
+		case rule.Refused:
+			return nil, fmt.Errorf("--disable %s: %s is what callchain does not load, so it cannot be disabled", code, rule.Title)
+		}
+		out = append(out, rule.Code)
+	}
+	return out, nil
+}
+
+// readForLint reads the files that were named, or those that the configuration
+// names. A configuration that was not asked for by name is not looked at when
+// there are files: what stands in the current folder may be another's.
+func readForLint(in *lint.Input, paths []string, file string, given, expand bool, stderr io.Writer) error {
+	if len(paths) == 0 || given {
+		cfg, ps := config.Load(file, config.Options{ExpandEnv: expand, NoSecrets: true})
+		if errs := ps.Errors(); len(errs) > 0 {
+			for _, p := range errs {
+				fmt.Fprintln(stderr, clean(p.String()))
+			}
+			return errors.New("the configuration is refused, see above; correct it, or name the catalog's files alone")
+		}
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return fmt.Errorf("read the configuration: %w", err)
+		}
+		in.Config, in.ConfigFile = cfg, config.File{Name: file, Data: text}
+	}
+	var ps config.Problems
+	if len(paths) > 0 {
+		in.Files, ps = config.ReadCatalogFiles(paths...)
+	} else {
+		in.Files, ps = config.ReadCatalog(in.Config.CatalogFiles)
+	}
+	for _, p := range ps {
+		fmt.Fprintln(stderr, clean(p.String()))
+	}
+	switch {
+	case ps.Err() != nil:
+		return errors.New("the catalog could not be read, see above")
+	case len(in.Files) == 0:
+		return errors.New("there is no catalog file to look at")
+	}
+	return nil
+}
+
+// linted is the result for programs.
+type linted struct {
+	OK       bool          `json:"ok"` // false exactly where the exit status is 1
+	Findings []lintFinding `json:"findings"`
+	Errors   int           `json:"errors"`
+	Warnings int           `json:"warnings"`
+	Ignored  int           `json:"ignored"`
+	Complete bool          `json:"complete"` // false: a file could not be read in full, so not everything was looked at
+}
+
+type lintFinding struct {
+	File     string `json:"file"`
+	Line     int    `json:"line"`
+	Column   int    `json:"column"`
+	Severity string `json:"severity"`
+	Code     string `json:"code"`
+	Title    string `json:"title"`
+	Text     string `json:"text"`
+}
+
+func printFindings(w io.Writer, r lint.Result, output string, strict bool) error {
+	switch output {
+	case "json":
+		out := linted{
+			OK: r.Errors == 0 && !(strict && r.Warnings > 0), Findings: []lintFinding{},
+			Errors: r.Errors, Warnings: r.Warnings, Ignored: r.Ignored, Complete: !r.Shallow,
+		}
+		for _, f := range r.Findings {
+			rule, _ := lint.RuleFor(f.Code)
+			out.Findings = append(out.Findings, lintFinding{f.Pos.File, f.Pos.Line, f.Pos.Col, f.Severity.String(), string(f.Code), rule.Title, f.Text})
+		}
+		return printJSON(w, out)
+	case "github":
+		for _, f := range r.Findings {
+			rule, _ := lint.RuleFor(f.Code)
+			fmt.Fprintf(w, "::%s file=%s,line=%d,col=%d,title=%s::%s\n", f.Severity,
+				githubProperty(f.Pos.File), f.Pos.Line, f.Pos.Col, githubProperty(string(f.Code)+" "+rule.Title), githubData(f.Text))
+		}
+	default:
+		for _, f := range r.Findings {
+			fmt.Fprintln(w, clean(f.String()))
+		}
+	}
+	return nil
+}
+
+// A workflow command of GitHub ends with its line; in a property, ":" and ","
+// would end the value.
+var (
+	githubEscapes         = strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A")
+	githubPropertyEscapes = strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A", ":", "%3A", ",", "%2C")
+)
+
+func githubData(s string) string     { return githubEscapes.Replace(s) }
+func githubProperty(s string) string { return githubPropertyEscapes.Replace(s) }
+
+func summarise(w io.Writer, in lint.Input, r lint.Result) {
+	ignored := ""
+	if r.Ignored > 0 {
+		ignored = fmt.Sprintf(" (%d more ignored)", r.Ignored)
+	}
+	fmt.Fprintf(w, "callchain: %s and %s%s in %s: %s, %s, %s\n", count(r.Errors, "error"), count(r.Warnings, "warning"), ignored,
+		count(len(in.Files), "file"), count(len(r.Catalog.Services), "service"), count(len(r.Catalog.Teams), "team"), people(len(r.Catalog.People)))
+	if r.Shallow {
+		fmt.Fprintln(w, "callchain: not everything was looked at, because a file could not be read in full; correct the errors and run it again")
+	}
+}
