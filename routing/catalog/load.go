@@ -342,7 +342,7 @@ func (l *loader) vacancy(svc *Service, r config.Role, v *config.Vacancy, around 
 	}
 	switch {
 	case !v.Vacant.V:
-		l.ps.Errorc(CodeVacancy, place(v.Vacant, at), "service %s: %s is neither a team nor vacant; name a team, or write vacant: true", svc.Name, r)
+		l.ps.Errorc(CodeVacancy, at, "service %s: %s is neither a team nor vacant; name a team, or write vacant: true", svc.Name, r)
 		return
 	case svc.State != config.Maintenance || r != config.ContingencyDevelopment:
 		l.ps.Errorc(CodeVacancy, at, "service %s: %s cannot be held vacant in state %s; only contingency_development in maintenance can, so name a team or leave the role out", svc.Name, r, svc.State)

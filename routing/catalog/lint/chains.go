@@ -78,7 +78,7 @@ type reach struct {
 	since    time.Time // the first time
 	until    time.Time
 	always   bool
-	urgency  config.Urgency
+	urgency  config.Urgency  // of the two that wake people; "" for both
 	nobody   bool            // at some time its own steps reach nobody
 	deaf     bool            // at some time no channel reaches anybody of the whole chain
 	everyone map[string]bool // of the whole chain, at any time and urgency
@@ -103,8 +103,12 @@ func (k *chainLook) service(s *catalog.Service) {
 		if !r.always {
 			when = "from " + clock(r.since) + " to " + clock(r.until)
 		}
-		k.add(CodeSinglePerson, pos, "service %s rests on %s alone: at urgency %s no step of its chain reaches anybody else%s, %s; add a second member to the owning team, or give it an engineering manager",
-			s.Name, r.single, r.urgency, k.butFallback(), when)
+		at := ""
+		if r.urgency != "" {
+			at = "at urgency " + string(r.urgency) + " "
+		}
+		k.add(CodeSinglePerson, pos, "service %s rests on %s alone: %sno step of its chain reaches anybody else%s, %s; add a second member to the owning team, or give it an engineering manager",
+			s.Name, r.single, at, k.butFallback(), when)
 	}
 	if s.Tier <= 2 && !r.rota {
 		k.asleep(s, r, pos)
@@ -188,7 +192,7 @@ func (k *chainLook) reach(s *catalog.Service) *reach {
 // outcome is what a chain is while the same people are on call.
 type outcome struct {
 	single  string
-	urgency config.Urgency
+	urgency config.Urgency // "" for both
 }
 
 func (k *chainLook) at(s *catalog.Service, now time.Time, r *reach) outcome {
@@ -197,7 +201,11 @@ func (k *chainLook) at(s *catalog.Service, now time.Time, r *reach) outcome {
 	for _, u := range []config.Urgency{config.UnbreakNow, config.Page} {
 		own := members(k.own.Chain(target, u, now))
 		r.nobody = r.nobody || !slices.ContainsFunc(own, k.reaches)
-		if len(own) == 1 {
+		switch {
+		case len(own) != 1:
+		case own[0] == o.single:
+			o.urgency = ""
+		default:
 			o = outcome{own[0], u}
 		}
 		all := own

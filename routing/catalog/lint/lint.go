@@ -182,21 +182,21 @@ func together(all []Finding) []Finding {
 		}
 	}
 	for file, i := range first {
-		out[i].Text = fmt.Sprintf("nobody has confirmed yet that %s true; let the owners read it and write verified: {on: DATE, by: [TEAM]}", entries(names[file]))
+		out[i].Text = fmt.Sprintf("nobody has confirmed yet that %s; let the owners read it and write verified: {on: DATE, by: [TEAM]}", entries(names[file]))
 	}
 	return out
 }
 
-// entries are the names of some services and the word for what is said of them.
+// entries says of some services that what stands there is true.
 func entries(names []string) string {
 	const most = 5
 	switch n := len(names); {
 	case n == 1:
-		return "the entry of " + names[0] + " is"
+		return "the entry of " + names[0] + " is true"
 	case n > most:
-		return fmt.Sprintf("the entries of %d services are (%s, ...)", n, strings.Join(names[:most], ", "))
+		return fmt.Sprintf("the entries of %d services are true (%s, ...)", n, strings.Join(names[:most], ", "))
 	default:
-		return "the entries of " + strings.Join(names, ", ") + " are"
+		return "the entries of " + strings.Join(names, ", ") + " are true"
 	}
 }
 
