@@ -136,7 +136,7 @@ func TestExampleLoads(t *testing.T) {
 	if got := cat.Teams[1].Members; len(got) != 3 || got[2].V != "noor" {
 		t.Errorf("members by alias = %v", got)
 	}
-	if got := cat.Services[1].Owners.Roles; len(got) != 5 || got[Development].Team.V != "till-makers" {
+	if got := cat.Services[1].Owners.Roles; len(got) != 4 || got[ProductManagement].Team.V != "till-makers" {
 		t.Errorf("owners by merge = %v", got)
 	}
 	if v := cat.Services[2].Owners.Roles[ContingencyDevelopment].Vacant; v == nil || v.Director.V != "noor" {

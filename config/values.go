@@ -177,7 +177,7 @@ func parseMatchers(s string) (labels.Matchers, error) {
 	utf8, err := parse.Matchers(s)
 	classic, classicErr := labels.ParseMatchers(s)
 	ms := utf8
-	if classicErr == nil && (err != nil || utf8.String() != labels.Matchers(classic).String()) {
+	if classicErr == nil && (err != nil || !slices.EqualFunc(utf8, classic, sameMatcher)) {
 		ms, err = classic, nil
 	}
 	if err != nil {
@@ -187,6 +187,10 @@ func parseMatchers(s string) (labels.Matchers, error) {
 		return nil, errors.New("there is none")
 	}
 	return ms, nil
+}
+
+func sameMatcher(a, b *labels.Matcher) bool {
+	return a.Type == b.Type && a.Name == b.Name && a.Value == b.Value
 }
 
 // The columns the parser counts are those of the string, not of the file.

@@ -251,6 +251,30 @@ func TestLintIsNoLaxerThanLoading(t *testing.T) {
 	}
 }
 
+// What people copy from here, and what we test with, is as lint wants it.
+func TestExamplesOfTheRepository(t *testing.T) {
+	for _, name := range []string{"deploy/demo", "deploy/examples/one-machine", "deploy/examples/redis", "config/testdata/example"} {
+		t.Run(name, func(t *testing.T) {
+			path := "../../../" + name + "/callchain.yml"
+			cfg, ps := config.Load(path, config.Options{NoSecrets: true})
+			if err := ps.Err(); err != nil {
+				t.Fatal(err)
+			}
+			data, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			in := Input{Config: cfg, ConfigFile: config.File{Name: path, Data: data}, Now: friday}
+			if in.Files, ps = config.ReadCatalog(cfg.CatalogFiles); len(ps) > 0 {
+				t.Fatal(ps)
+			}
+			if r := Run(in); len(r.Findings) > 0 {
+				t.Errorf("got\n%s", list(r))
+			}
+		})
+	}
+}
+
 // FuzzLint: whatever a file holds, lint ends, and every finding stands inside a file.
 func FuzzLint(f *testing.F) {
 	articles, base := readHandbook(f)

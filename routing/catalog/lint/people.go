@@ -48,7 +48,7 @@ func (l *linter) people() {
 		case person == nil:
 		case !persons[p.Name.V]:
 			l.add(CodeUnusedPerson, at(p.Name, p.Pos), "%s is in no team and no schedule, and nothing else names them; add them to their team, or remove them if they have left", p.Name.V)
-		case !l.reachable(person):
+		case l.in.Config != nil && !l.reachable(person) && (p.Email.V != "" || p.Slack.V != "" || hasWebhook(person)):
 			l.add(CodeNoChannel, at(p.Name, p.Pos), "no channel that callchain.yml configures (%s) reaches %s; add %s, or configure the channel that does", l.channels(), p.Name.V, l.address())
 		}
 	}
