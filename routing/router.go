@@ -165,12 +165,12 @@ func (r *Router) compileRules(rules []config.Rule, ps *config.Problems) {
 		title := cmp.Or(c.Name.V, "#"+strconv.Itoa(i+1))
 		out := rule{name: title, split: c.Split.V, team: c.Team.V, policy: c.Policy.V}
 		if c.Service.V == "" && c.Team.V == "" && c.Policy.V == "" {
-			ps.Errorf(c.Pos, "routing.rules: rule %q decides nothing; give it a service, a team or a policy", title)
+			ps.Errorc(config.CodeMissing, c.Pos, "routing.rules: rule %q decides nothing; give it a service, a team or a policy", title)
 		}
 		if c.Service.V != "" {
 			n, err := compileName(c.Service.V, c.Match)
 			if err != nil {
-				ps.Errorf(cmp.Or(c.Service.Pos, c.Pos), "routing.rules.service: rule %q: want a name or a template like '{{ .svc }}', got %q: %v", title, c.Service.V, err)
+				ps.Errorc(config.CodeValue, cmp.Or(c.Service.Pos, c.Pos), "routing.rules.service: rule %q: want a name or a template like '{{ .svc }}', got %q: %v", title, c.Service.V, err)
 			} else if n.literal() {
 				for _, given := range splitNames(c.Service.V, out.split) {
 					if r.catalog.Service(given) == nil {
@@ -255,7 +255,7 @@ func (r *Router) compileUrgency(cfg *config.Config, ps *config.Problems) {
 			}
 			intervals, ok := named[a.Name.V]
 			if !ok {
-				ps.Errorf(cmp.Or(a.Name.Pos, a.Pos, u.Pos), "routing.urgency.active_time_intervals: there is no time interval %q; add it to time_intervals or correct the name", a.Name.V)
+				ps.Errorc(config.CodeValue, cmp.Or(a.Name.Pos, a.Pos, u.Pos), "routing.urgency.active_time_intervals: there is no time interval %q; add it to time_intervals or correct the name", a.Name.V)
 			}
 			out.active = append(out.active, intervals...)
 		}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kingpin/v2"
@@ -84,7 +86,7 @@ func readForLint(in *lint.Input, paths []string, file string, given, expand bool
 	}
 	var ps config.Problems
 	if len(paths) > 0 {
-		in.Files, ps = config.ReadCatalogFiles(paths...)
+		in.Files, ps = config.ReadCatalogFiles(each(paths)...)
 	} else {
 		in.Files, ps = config.ReadCatalog(in.Config.CatalogFiles)
 	}
@@ -98,6 +100,17 @@ func readForLint(in *lint.Input, paths []string, file string, given, expand bool
 		return errors.New("there is no catalog file to look at")
 	}
 	return nil
+}
+
+// each file once, however often a shell's patterns name it.
+func each(paths []string) []string {
+	var out []string
+	for _, p := range paths {
+		if p = filepath.Clean(p); !slices.Contains(out, p) {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // linted is the result for programs.

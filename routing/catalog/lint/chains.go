@@ -103,12 +103,12 @@ func (k *chainLook) service(s *catalog.Service) {
 		if !r.always {
 			when = "from " + clock(r.since) + " to " + clock(r.until)
 		}
-		at := ""
+		worst := ""
 		if r.urgency != "" {
-			at = "at urgency " + string(r.urgency) + " "
+			worst = "at urgency " + string(r.urgency) + " "
 		}
 		k.add(CodeSinglePerson, pos, "service %s rests on %s alone: %sno step of its chain reaches anybody else%s, %s; add a second member to the owning team, or give it an engineering manager",
-			s.Name, r.single, at, k.butFallback(), when)
+			s.Name, r.single, worst, k.butFallback(), when)
 	}
 	if s.Tier <= 2 && !r.rota {
 		k.asleep(s, r, pos)
@@ -199,8 +199,8 @@ func (k *chainLook) at(s *catalog.Service, now time.Time, r *reach) outcome {
 	var o outcome
 	target := routing.Target{Service: s.Name, Subject: "service:" + s.Name}
 	for _, u := range []config.Urgency{config.UnbreakNow, config.Page} {
-		own := members(k.own.Chain(target, u, now))
-		r.nobody = r.nobody || !slices.ContainsFunc(own, k.reaches)
+		own := slices.DeleteFunc(members(k.own.Chain(target, u, now)), func(h string) bool { return !k.reaches(h) })
+		r.nobody = r.nobody || len(own) == 0
 		switch {
 		case len(own) != 1:
 		case own[0] == o.single:

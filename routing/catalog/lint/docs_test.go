@@ -155,6 +155,9 @@ func TestEveryCodeIsARule(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if dir != "../../../config" && regexp.MustCompile(`ps\.(Errorf|Warnf)\(`).Match(data) {
+				t.Errorf("%s makes a problem without a code", file)
+			}
 			for _, m := range quoted.FindAllStringSubmatch(string(data), -1) {
 				code := config.Code(m[1] + m[2] + m[3])
 				if _, ok := RuleFor(code); !ok {

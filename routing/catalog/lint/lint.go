@@ -110,9 +110,7 @@ func Run(in Input) Result {
 		l.upkeep()
 	}
 	for _, p := range ps {
-		if p.Code != "" { // else it is the configuration's own, and check-config's
-			l.add(p.Code, p.Pos, "%s", p.Text)
-		}
+		l.add(p.Code, p.Pos, "%s", p.Text)
 	}
 	return l.result(shallow)
 }

@@ -92,6 +92,11 @@ func TestFindings(t *testing.T) {
 		{name: "a matcher that excludes another", catalog: good, config: "routing:\n  fallback_team: sre\n  rules:\n    - {name: none, match: ['app=\"a\"', 'app=~\"b|c\"'], service: shop}\n",
 			want: []string{`4:14 CC0603 no alert can match`}},
 
+		{name: "inequalities of the configuration", catalog: good, config: "routing:\n  fallback_team: sre\n  confidential: [['env!=\"lab\"']]\n  urgency:\n    - {match: ['env!~\"lab|test\"'], urgency: page}\n",
+			want: []string{`3:19 CC0605 routing.confidential: `, `5:16 CC0605 an urgency rule: `}},
+		{name: "a template that cannot be", catalog: good, config: "routing:\n  fallback_team: sre\n  rules:\n    - {name: t, match: ['app=\"a\"'], service: '{{ frob .app }}'}\n",
+			want: []string{`4:46 CC0106 function "frob" not defined`}},
+
 		// Schedules and time.
 		{name: "a schedule that ends", catalog: rota("shifts: [{members: [amira, ben], from: 2026-11-01T00:00:00, to: 2026-11-25T00:00:00}]"),
 			want: []string{`9:11 CC0501 for 564 hours: once from Wed 2026-11-25 00:00 UTC to Fri 2026-12-18 12:00 UTC; then the lead of sre is asked`}},
@@ -107,6 +112,11 @@ func TestFindings(t *testing.T) {
 			want:   []string{`12:11 CC0703 service shop rests on amira alone: no step of its chain reaches anybody else but the fallback team, from Mon 2026-11-23 00:00 UTC to Mon 2026-11-30 00:00 UTC`}},
 		{name: "one person always", catalog: strings.Replace(good, "members: [amira, ben], manager: dora", "members: [amira], lead: amira, manager: amira", 1),
 			want: []string{`4:12 CC0403`, `5:12 CC0403`, `9:11 CC0703 rests on amira alone: no step of its chain reaches anybody else, however long one waits`}},
+		{name: "a second person whom nothing reaches", catalog: strings.Replace(strings.Replace(good, "ben, email: ben@example.org", "ben, slack: U1", 1), ", manager: dora", ", manager: amira", 1),
+			config: "notifiers: {email: {smarthost: 'mail.example.org:587', from: pager@example.org, link_key_file: key}}\n",
+			want:   []string{`4:12 CC0404 no channel that callchain.yml configures (email) reaches ben`, `5:12 CC0403`, `9:11 CC0703 rests on amira alone`}},
+		{name: "volunteers whom nobody lists", catalog: strings.Replace(good, "services:", "  - {name: fans, kind: volunteer, members: [dora]}\nservices:", 1),
+			want: []string{`8:12 CC0402 no service lists the volunteer team fans`}},
 		{name: "a director's vacancy adds the director only for the worst", catalog: strings.NewReplacer("owners: sre", "owners: {contingency_development: {vacant: true, director: dora, reason: r}, configuration_deployment: sre, incident_response: sre}",
 			"state: third_party", "state: maintenance", "members: [amira, ben], manager: dora", "members: [amira], manager: amira").Replace(good),
 			want: []string{`4:12 CC0403`, `9:11 CC0703 at urgency page`}},
@@ -296,6 +306,9 @@ func FuzzLint(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		in := Input{Files: []config.File{{Name: "fuzz.yml", Data: []byte(text)}}, Now: friday}
 		lines := map[string][]string{"fuzz.yml": strings.Split(text, "\n"), file.Name: strings.Split(string(file.Data), "\n")}
+		if _, ps := config.ParseCatalog(in.Files); slices.ContainsFunc(ps, func(p config.Problem) bool { return p.Code == "" }) {
+			t.Errorf("a problem without a code: %v", ps)
+		}
 		for _, with := range []bool{false, true} {
 			if with {
 				in.Config, in.ConfigFile = cfg, file

@@ -390,6 +390,15 @@ func (l *linter) takes(earlier, later config.Rule) bool {
 
 // urgency looks at routing.urgency, where the first match decides.
 func (l *linter) urgency(sets []*set) {
+	for _, ms := range l.in.Config.Routing.Confidential {
+		l.absent(ms, "routing.confidential")
+	}
+	for _, ms := range l.in.Config.Routing.ServiceLabelsExcept {
+		l.absent(ms, "routing.service_labels_except")
+	}
+	for _, h := range l.in.Config.Alertmanager.Heartbeats {
+		l.absent(h.Match, "the heartbeat of "+h.Source.V)
+	}
 	index := matcherSets(sets)
 	rules := l.in.Config.Routing.Urgency
 	for i, s := range sets {

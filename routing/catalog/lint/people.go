@@ -30,7 +30,9 @@ func (l *linter) people() {
 				t.Name.V, some(services))
 		}
 		if !teams[team] {
-			if l.in.Config == nil {
+			if !team.MayOwn() {
+				l.add(CodeUnusedTeam, pos, "no service lists the volunteer team %s, so it is told of nothing; list it under a service's volunteers, or remove it", t.Name.V)
+			} else if l.in.Config == nil {
 				l.add(CodeUnusedTeam, pos, "team %s owns no service and nothing in these files names it; give it what it owns, or remove it. If callchain.yml names it (as fallback team, in rules or policies), give --config.file too", t.Name.V)
 			} else {
 				l.add(CodeUnusedTeam, pos, "team %s owns no service and nothing names it; give it what it owns, or remove it", t.Name.V)
