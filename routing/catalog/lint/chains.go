@@ -307,21 +307,26 @@ func (k *chainLook) asleep(s *catalog.Service, r *reach, pos config.Pos) {
 		}
 		zones = append(zones, zone)
 	}
+	const step = 30 * time.Minute
 	day := k.in.Now.UTC().Truncate(24 * time.Hour)
-	end := day.AddDate(0, 0, 1)
-	for ; day.Before(end); day = day.Add(30 * time.Minute) {
-		awake := slices.ContainsFunc(zones, func(z *time.Location) bool {
-			local := day.In(z)
+	night := func(i int) bool { // everybody's, in the i-th half hour of the day
+		return !slices.ContainsFunc(zones, func(z *time.Location) bool {
+			local := day.Add(time.Duration(i%48) * step).In(z)
 			minute := local.Hour()*60 + local.Minute()
 			return asleepTo <= minute && minute < asleepFrom
 		})
-		if !awake {
-			break
-		}
 	}
-	if !day.Before(end) {
+	for i := range 48 {
+		if night(i) || !night(i+1) {
+			continue
+		}
+		end := i + 1
+		for night(end) {
+			end++
+		}
+		clock := func(i int) string { return day.Add(time.Duration(i) * step).Format("15:04") }
+		k.add(CodeAsleep, cmp.Or(s.Entry.Tier.Pos, pos), "service %s is tier %d, but from %s to %s UTC everybody in its chain sleeps (it is between 22:00 and 07:00 for all of them) and no schedule says who is to wake up; give the owning team on_call: SCHEDULE, or add somebody in another time zone",
+			s.Name, s.Tier, clock(i+1), clock(end))
 		return
 	}
-	k.add(CodeAsleep, cmp.Or(s.Entry.Tier.Pos, pos), "service %s is tier %d, but at %s UTC everybody in its chain sleeps (it is between 22:00 and 07:00 for all of them) and no schedule says who is to wake up; give the owning team on_call: SCHEDULE, or add somebody in another time zone",
-		s.Name, s.Tier, day.Format("15:04"))
 }

@@ -47,6 +47,77 @@ func more(services string) string {
 	return good + strings.ReplaceAll(services, "}}\n", "}"+quiet)
 }
 
+// Who sleeps: by everybody's own clock, in the two worst tiers, unless a schedule
+// says whose night it is.
+func TestAsleep(t *testing.T) {
+	const asleep = `service shop is tier 1, but from 21:00 to 06:00 UTC everybody in its chain sleeps`
+	berlin := strings.NewReplacer("Africa/Cairo", "Europe/Berlin", "America/Los_Angeles", "Europe/Berlin", "    owners: sre", "    tier: 1\n    owners: sre").Replace(good)
+	onFallback := func(zone string) string {
+		return strings.NewReplacer("teams:", "  - {name: far, email: far@example.org, timezone: "+zone+"}\nteams:\n  - {name: night, members: [far]}").Replace(berlin)
+	}
+	for _, tc := range []struct {
+		name, catalog, config string
+		want                  string // "": nothing
+	}{
+		{"all in one zone", berlin, "", asleep},
+		{"tier 2", strings.Replace(berlin, "tier: 1", "tier: 2", 1), "", "is tier 2"},
+		{"tier 3", strings.Replace(berlin, "tier: 1", "tier: 3", 1), "", ""},
+		{"one far away", strings.Replace(berlin, "ben@example.org, timezone: Europe/Berlin", "ben@example.org, timezone: America/Los_Angeles", 1), "", ""},
+		{"one a few hours away", strings.Replace(berlin, "ben@example.org, timezone: Europe/Berlin", "ben@example.org, timezone: Asia/Kathmandu", 1), "", "from 21:00 to 01:30 UTC"},
+		{"one whose zone nobody knows", strings.Replace(berlin, "ben@example.org, timezone: Europe/Berlin", "ben@example.org", 1), "", ""},
+		{"with a schedule", rotaOf(berlin, "rotations: [{members: [amira, ben], start: 2026-01-05T09:00:00, every: 1w}]"), "", ""},
+		{"a fallback team far away", onFallback("America/Los_Angeles"), "routing: {fallback_team: night}\n", ""},
+		{"a fallback team nearby", onFallback("Europe/Berlin"), "routing: {fallback_team: night}\n", asleep},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			in := Input{Files: []config.File{{Name: "catalog.yml", Data: []byte(tc.catalog)}}, Now: friday}
+			if tc.config != "" {
+				in.Config, in.ConfigFile = loadConfig(t, tc.config)
+			}
+			r := Run(in)
+			if tc.want == "" && len(r.Findings) == 0 {
+				return
+			}
+			if tc.want == "" || len(r.Findings) != 1 || r.Findings[0].Code != CodeAsleep || !strings.Contains(r.Findings[0].Text, tc.want) {
+				t.Errorf("want %q, got\n%s", tc.want, list(r))
+			}
+		})
+	}
+}
+
+func TestVerified(t *testing.T) {
+	for _, tc := range []struct {
+		verified string
+		want     config.Code
+	}{
+		{"{on: 2025-11-20}", ""}, // a year ago today
+		{"{on: 2025-11-19}", CodeStale},
+		{"{on: 2026-11-21}", ""}, // today, east of here
+		{"{on: 2026-11-22}", CodeVerifiedBy},
+		{"{on: 2026-11-20, by: [sre, amira]}", ""},
+		{"{on: 2026-11-20, by: [sre, walter]}", CodeVerifiedBy},
+	} {
+		r := run(t, strings.Replace(good, "{on: 2026-09-01, by: [sre]}", tc.verified, 1))
+		var got config.Code
+		if len(r.Findings) > 0 {
+			got = r.Findings[0].Code
+		}
+		if got != tc.want || len(r.Findings) > 1 {
+			t.Errorf("verified: %s: want %q, got\n%s", tc.verified, tc.want, list(r))
+		}
+	}
+}
+
+// What nobody runs any more, or nobody owns, is not asked for what only owners
+// could give.
+func TestStatesWithoutOwners(t *testing.T) {
+	for _, service := range []string{"state: decommissioned", "state: unowned, owners: {incident_response: sre}"} {
+		if r := run(t, good+"  - {name: old, "+service+"}\n"); len(r.Findings) > 0 {
+			t.Errorf("%s: got\n%s", service, list(r))
+		}
+	}
+}
+
 // TestFindings holds what is found to its place and to what must be said. Each
 // want is "LINE:COL CODE part of the text"; all findings are listed.
 func TestFindings(t *testing.T) {
@@ -164,8 +235,10 @@ func tieOf(first, second string) string {
 }
 
 // rota gives the team of the good catalog this schedule.
-func rota(schedule string) string {
-	return strings.Replace(strings.Replace(good, "manager: dora}", "manager: dora, on_call: weekly}", 1),
+func rota(schedule string) string { return rotaOf(good, schedule) }
+
+func rotaOf(text, schedule string) string {
+	return strings.Replace(strings.Replace(text, "manager: dora}", "manager: dora, on_call: weekly}", 1),
 		"services:\n", "schedules:\n  - name: weekly\n    "+schedule+"\nservices:\n", 1)
 }
 
@@ -295,6 +368,8 @@ func FuzzLint(f *testing.F) {
 	}
 	f.Add(good)
 	f.Add("# callchain:ignore CC0801\n" + good)
+	f.Add(strings.ReplaceAll(good, "\n", "\r"))
+	f.Add(strings.ReplaceAll(good, "    owners: sre\n", "    description: \"a\u2028b\u0085c\"\n    owners: [\n"))
 	for _, name := range []string{"../../../config/testdata/example/catalog/services.yml", "../../../deploy/demo/catalog.yml"} {
 		data, err := os.ReadFile(name)
 		if err != nil {
