@@ -147,6 +147,7 @@ func TestFindings(t *testing.T) {
 		{name: "but may under one alert name", catalog: tieOf(`'alertname="Down", app="a"'`, `'alertname="Down", job="b"'`),
 			want: []string{`24:10 CC0606 services first and second both claim alerts named Down`}},
 		{name: "a larger set takes all", catalog: tieOf(`'app="a"'`, `'app="a"', 'app=~"a|b"'`), want: []string{`17:10 CC0602 service first never gets an alert`}},
+		{name: "a larger set takes some", catalog: tieOf(`'app=~"web.*"'`, `'app="web"', 'env!="lab"'`)},
 		{name: "an inequality alone", catalog: tieOf(`'env!="lab"', 'app!~"x.*"'`, `'app="a"'`), want: []string{`17:10 CC0605 service first`}},
 
 		// Rules.
@@ -158,6 +159,7 @@ func TestFindings(t *testing.T) {
 			want: []string{`5:14 CC0603 rule one never decides: every alert it matches is taken before by rule all`, `7:14 CC0603 rule twice never decides`}},
 		{name: "a rule whose service is unknown ends nothing", catalog: good, config: "routing:\n  fallback_team: sre\n  rules:\n    - {name: all, match: ['app=~\"shop|till\"'], service: gone}\n    - {name: one, match: ['app=\"till\"'], service: shop}\n",
 			want: []string{`4:57 CC0604`}},
+		{name: "an earlier rule takes some", catalog: good, config: "routing:\n  fallback_team: sre\n  rules:\n    - {name: some, match: ['app=~\"web|till\"'], service: shop}\n    - {name: more, match: ['app=~\"web.*\"'], service: shop}\n    - {name: rest, service: shop}\n"},
 		{name: "urgency rules", catalog: good, config: "routing:\n  fallback_team: sre\n  urgency:\n    - {match: ['severity=~\"page|critical\"'], urgency: page}\n    - {match: ['severity=\"critical\", env=\"lab\"'], urgency: notify}\n",
 			want: []string{`5:7 CC0603 this urgency rule never decides`}},
 		{name: "a matcher that excludes another", catalog: good, config: "routing:\n  fallback_team: sre\n  rules:\n    - {name: none, match: ['app=\"a\"', 'app=~\"b|c\"'], service: shop}\n",
@@ -186,6 +188,13 @@ func TestFindings(t *testing.T) {
 		{name: "a second person whom nothing reaches", catalog: strings.Replace(strings.Replace(good, "ben, email: ben@example.org", "ben, slack: U1", 1), ", manager: dora", ", manager: amira", 1),
 			config: "notifiers: {email: {smarthost: 'mail.example.org:587', from: pager@example.org, link_key_file: key}}\n",
 			want:   []string{`4:12 CC0404 no channel that callchain.yml configures (email) reaches ben`, `5:12 CC0403`, `9:11 CC0703 rests on amira alone`}},
+		{name: "one person while others change", catalog: strings.Replace(rota("rotations: [{members: [amira, [amira, ben]], start: 2026-01-05T00:00:00, every: 1w}]\n  - name: nightly\n    rotations: [{members: [ben, dora], start: 2026-01-05T09:00:00, every: 1d}]"),
+			"schedules:", "  - {name: night, members: [ben, dora], on_call: nightly}\nschedules:", 1),
+			config: "routing: {fallback_team: night}\nescalation:\n  policies: [{name: default, steps: [{notify: incident_response, ack_within: 5m}, {notify: fallback, ack_within: 5m}]}]\n",
+			want:   []string{`15:11 CC0703 from Mon 2026-11-23 00:00 UTC to Mon 2026-11-30 00:00 UTC`}},
+		{name: "teams that only the configuration names", catalog: strings.Replace(good, "services:", "  - {name: night, members: [dora]}\n  - {name: desk, members: [dora]}\n  - {name: lab, members: [dora]}\n  - {name: step, members: [dora]}\n  - {name: idle, members: [dora]}\nservices:", 1),
+			config: "self: {team: desk}\nrouting:\n  fallback_team: night\n  rules: [{name: lab, match: ['env=\"lab\"'], team: lab}]\nescalation:\n  policies: [{name: other, steps: [{notify: 'team:step', ack_within: 5m}]}]\n",
+			want:   []string{`12:12 CC0402 team idle`}},
 		{name: "volunteers whom nobody lists", catalog: strings.Replace(good, "services:", "  - {name: fans, kind: volunteer, members: [dora]}\nservices:", 1),
 			want: []string{`8:12 CC0402 no service lists the volunteer team fans`}},
 		{name: "a director's vacancy adds the director only for the worst", catalog: strings.NewReplacer("owners: sre", "owners: {contingency_development: {vacant: true, director: dora, reason: r}, configuration_deployment: sre, incident_response: sre}",
@@ -262,6 +271,7 @@ func TestComments(t *testing.T) {
 		{"of an unknown code", strings.Replace(good, "  - name: shop", "  # callchain:ignore CC1234 why\n  - name: shop", 1), []config.Code{CodeNoIgnoring}, 0},
 		{"of what is not loaded", strings.Replace(good, "owners: sre", "owners: amira # callchain:ignore CC0302 she wants to", 1), []config.Code{"CC0302", CodeUnusedTeam, CodeNoIgnoring}, 0},
 		{"of a comment", strings.Replace(good, "  - name: shop", "  # callchain:ignore CC0902 why\n  - name: shop", 1), []config.Code{CodeNoIgnoring}, 0},
+		{"in a file that is read in part", strings.Replace(entry, "    owners: sre", "    owner: sre # callchain:ignore CC0801 internal tool", 1), []config.Code{config.CodeKey}, 0},
 		{"a word of a text is none", strings.Replace(good, "    owners: sre", "    description: write callchain:ignore CC0801 there\n    owners: sre", 1), nil, 0},
 		{"one of two that were never verified", strings.ReplaceAll(good, "    verified: {on: 2026-09-01, by: [sre]}\n", "") + "  # callchain:ignore CC0803 new\n  - {name: till, state: third_party, owners: sre, slo: {objective: 1}}\n", []config.Code{CodeUnverified}, 1},
 	} {
