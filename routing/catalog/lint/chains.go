@@ -94,7 +94,7 @@ func (k *chainLook) service(s *catalog.Service) {
 		k.add(CodeNobody, pos, "an alert of service %s would page nobody: no channel that callchain.yml configures (%s) reaches anybody in its chain; give those people %s, or add a step {notify: fallback} to its policy",
 			s.Name, k.channels(), k.address())
 	case r.nobody && volunteers:
-		k.add(CodeVolunteerOnly, pos, "service %s has only volunteers, who are told but never waited for, so nobody has to answer its alerts; name a staff or affiliate team under owners", s.Name)
+		k.add(CodeVolunteerOnly, pos, "an alert of service %s reaches nobody but volunteers, who are told but never waited for, so nobody has to answer; name a staff or affiliate team under owners", s.Name)
 	case r.nobody && k.in.Config == nil && !k.wrongly(s.Entry.Owners):
 		k.add(CodeNobodyOwn, pos, "an alert of service %s reaches nobody but the fallback team; name a team with members under owners, as incident_response at least", s.Name)
 	}
