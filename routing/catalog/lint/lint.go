@@ -159,35 +159,52 @@ func (l *linter) result(shallow bool) Result {
 	return r
 }
 
-// together makes one finding per file of the services that were never verified:
-// a catalog that does not use the key yet is not drowned in it.
+// most is how many services are named, and told one by one to lack an SLO.
+const most = 5
+
+// together makes one finding per file of the services that were never verified,
+// and of those without SLO when they are many: a catalog that does not use the
+// keys yet is not drowned in it. Until here the text of both is the name alone.
 func together(all []Finding) []Finding {
-	var out []Finding
-	first := map[string]int{}
-	names := map[string][]string{}
+	type group struct {
+		file string
+		code config.Code
+	}
+	names := map[group][]string{}
 	for _, f := range all {
-		if f.Code != CodeUnverified {
+		if f.Code == CodeUnverified || f.Code == CodeNoSLO {
+			g := group{f.Pos.File, f.Code}
+			names[g] = append(names[g], f.Text)
+		}
+	}
+	var out []Finding
+	told := map[group]bool{}
+	for _, f := range all {
+		g := group{f.Pos.File, f.Code}
+		switch {
+		case f.Code == CodeUnverified:
+			f.Text = fmt.Sprintf("nobody has confirmed yet that %s; let the owners read it and write verified: {on: DATE, by: [TEAM]}", entries(names[g]))
+		case f.Code == CodeNoSLO && len(names[g]) > most:
+			f.Text = fmt.Sprintf("%d services have no SLO (%s, ...), so nobody can tell when they are good enough; add slo: {objective: 99.9, window: 28d}, to those of tier 1 first",
+				len(names[g]), strings.Join(names[g][:most], ", "))
+		case f.Code == CodeNoSLO:
+			f.Text = fmt.Sprintf("service %s has no SLO, so nobody can tell when it is good enough; add slo: {objective: 99.9, window: 28d}", f.Text)
+			out = append(out, f)
+			continue
+		default:
 			out = append(out, f)
 			continue
 		}
-		file := f.Pos.File
-		names[file] = append(names[file], f.Text)
-		if i, ok := first[file]; !ok {
-			first[file] = len(out)
+		if !told[g] {
+			told[g] = true
 			out = append(out, f)
-		} else if p := f.Pos; p.Line < out[i].Pos.Line {
-			out[i].Pos = p
 		}
-	}
-	for file, i := range first {
-		out[i].Text = fmt.Sprintf("nobody has confirmed yet that %s; let the owners read it and write verified: {on: DATE, by: [TEAM]}", entries(names[file]))
 	}
 	return out
 }
 
 // entries says of some services that what stands there is true.
 func entries(names []string) string {
-	const most = 5
 	switch n := len(names); {
 	case n == 1:
 		return "the entry of " + names[0] + " is true"

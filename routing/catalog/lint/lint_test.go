@@ -324,6 +324,17 @@ func TestNeverVerifiedIsOneFinding(t *testing.T) {
 	}
 }
 
+func TestManyWithoutSLOAreOneFinding(t *testing.T) {
+	text := good
+	for i := range 6 {
+		text += fmt.Sprintf("  - {name: s%d, state: third_party, owners: sre, verified: {on: 2026-09-01}}\n", i)
+		want := min(i+1, 6-i/5*5) // one by one up to five, then together
+		if r := run(t, text); len(r.Findings) != want || r.Findings[0].Code != CodeNoSLO || r.Findings[0].Pos.Line != 15 {
+			t.Errorf("%d without: want %d findings from line 15 on, got\n%s", i+1, want, list(r))
+		}
+	}
+}
+
 // Whatever loading finds is found here under the same code and once, and with no
 // lower severity.
 func TestLintIsNoLaxerThanLoading(t *testing.T) {

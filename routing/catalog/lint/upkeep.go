@@ -18,7 +18,7 @@ func (l *linter) upkeep() {
 		}
 		pos := at(s.Name, s.Pos)
 		if s.State.V != config.Unowned && s.SLO == nil {
-			l.add(CodeNoSLO, pos, "service %s has no SLO, so nobody can tell when it is good enough; add slo: {objective: 99.9, window: 28d}", s.Name.V)
+			l.add(CodeNoSLO, pos, "%s", s.Name.V)
 		}
 		v := s.Verified
 		if v == nil {
