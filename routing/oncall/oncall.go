@@ -208,7 +208,7 @@ func flatten(spans []span) []span {
 		if k < 0 {
 			continue
 		}
-		if n := len(out); n > 0 && out[n-1].to == edges[i] && samePeople(out[n-1].members, spans[k].members) {
+		if n := len(out); n > 0 && out[n-1].to == edges[i] && slices.Equal(out[n-1].members, spans[k].members) {
 			out[n-1].to = edges[i+1]
 			continue
 		}

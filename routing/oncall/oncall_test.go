@@ -221,3 +221,17 @@ func BenchmarkOnCall(b *testing.B) {
 		s.OnCall(now)
 	}
 }
+
+// Two shifts of the same people that follow each other in another order: who is
+// named first is who is asked first.
+func TestOrderOfShiftsThatMeet(t *testing.T) {
+	s := schedule(time.UTC, config.Schedule{Shifts: []config.Shift{
+		{Members: names("amira", "ben"), From: local("2026-11-20T00:00:00"), To: local("2026-11-21T00:00:00")},
+		{Members: names("ben", "amira"), From: local("2026-11-21T00:00:00"), To: local("2026-11-22T00:00:00")},
+	}})
+	for at, want := range map[string][]string{"2026-11-20T12:00:00Z": {"amira", "ben"}, "2026-11-21T12:00:00Z": {"ben", "amira"}} {
+		if diff := cmp.Diff(want, s.OnCall(instantOf(t, at))); diff != "" {
+			t.Errorf("%s: %s", at, diff)
+		}
+	}
+}

@@ -55,9 +55,9 @@ var Rules = []Rule{
 	{config.CodeUnbuilt, config.Warning, "a key without effect yet", false},
 
 	{catalog.CodeName, config.Error, "a name or alias given twice", true},
-	{catalog.CodePerson, config.Error, "an unknown person", false},
-	{catalog.CodeSchedule, config.Error, "an unknown schedule", false},
-	{catalog.CodeVolunteers, config.Error, "unknown volunteers", false},
+	{catalog.CodePerson, config.Warning, "an unknown person", false},
+	{catalog.CodeSchedule, config.Warning, "an unknown schedule", false},
+	{catalog.CodeVolunteers, config.Warning, "unknown volunteers", false},
 	{catalog.CodeShared, config.Warning, "two people behind one address", false},
 	{routing.CodePolicy, config.Warning, "an unknown policy", false},
 	{routing.CodeReference, config.Warning, "the configuration names what the catalog lacks", false},
