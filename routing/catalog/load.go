@@ -13,6 +13,18 @@ import (
 // New checks a catalog against the ownership policy and indexes it. Errors
 // among the problems refuse it; then the Catalog is nil.
 func New(in *config.Catalog) (*Catalog, config.Problems) {
+	c, ps := Readable(in)
+	if ps.Err() != nil {
+		return nil, ps
+	}
+	return c, ps
+}
+
+// Readable is New for those who only look: what could be made of the catalog is
+// there also when errors refuse it. Of two entries with one name it has the first,
+// what may not own fills no role, and a service whose state is none has neither
+// owners nor an assessment. Nobody may be paged by it.
+func Readable(in *config.Catalog) (*Catalog, config.Problems) {
 	if in == nil {
 		in = &config.Catalog{}
 	}
@@ -27,9 +39,6 @@ func New(in *config.Catalog) (*Catalog, config.Problems) {
 	l.loadTeams(in.Teams)
 	l.loadServices(in.Services)
 	l.ps.Sort()
-	if len(l.ps.Errors()) > 0 {
-		return nil, l.ps
-	}
 	l.c.index()
 	return l.c, l.ps
 }
