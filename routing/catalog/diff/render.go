@@ -96,6 +96,10 @@ func isPeople(ch Change) bool {
 
 func (ch Change) words() string {
 	switch {
+	case ch.Kind == "team" && ch.What == "added":
+		return "is new: " + cmp.Or(ch.To, "nobody is in it")
+	case ch.Kind == "team" && ch.What == "removed" && ch.To == "":
+		return "is gone: " + cmp.Or(ch.From, "nobody was in it")
 	case ch.What == "added", ch.What == "members joined", ch.What == "people joined":
 		return ch.What + ": " + cmp.Or(ch.To, "nobody")
 	case ch.What == "removed" && ch.To != "":
@@ -148,7 +152,7 @@ func (r *Report) byTeam() []teamPart {
 			p.head += "takes " + plural(n, "role")
 		}
 		if len(h.AgreeWith) > 0 {
-			p.head += "; agrees with " + listed(h.AgreeWith)
+			p.head += "; must agree with " + listed(h.AgreeWith)
 		}
 		p.lines = append(p.lines, handed("gives", "to", h.Leaves)...)
 		p.lines = append(p.lines, handed("takes", "from", h.Arrives)...)
@@ -189,9 +193,9 @@ func (a Agreement) words() string {
 	case len(a.Missing) == 0:
 		return listed(a.Teams) + " (all have agreed)"
 	case len(a.Agreed) == 0:
-		return listed(a.Teams)
+		return listed(a.Teams) + " (none has agreed yet)"
 	}
-	return listed(a.Missing) + "; agreed: " + listed(a.Agreed)
+	return listed(a.Teams) + " (not yet: " + listed(a.Missing) + ")"
 }
 
 func (f Finding) place() string { return fmt.Sprintf("%s:%d:%d", f.File, f.Line, f.Column) }

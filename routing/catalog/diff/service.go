@@ -91,7 +91,7 @@ func (c *comparison) launch(n *catalog.Service) bool {
 	v := judge(none, n.State)
 	f.Code = map[Severity]string{Info: CodeLaunch, Warning: CodeLaunchRare, Error: CodeLaunchRefused}[v.severity]
 	f.Severity, f.Reason, f.Remedy = v.severity, v.reason, v.remedy
-	f.Text = n.Name + " is launched, " + word(n.State)
+	f.Text = n.Name + " is launched as " + word(n.State)
 	c.find(f, n.Pos)
 	if n.Assessment != catalog.Owned && v.severity != Error {
 		c.find(Finding{
@@ -144,11 +144,13 @@ func (c *comparison) merge(o, n *catalog.Service) {
 		Reason: "its alerts go to the owners of " + n.Name + " from now on, and its own entry ends",
 		Remedy: "say in the review that both sides want it",
 	}, at)
-	if v := judge(o.State, n.State); known(o.State) && known(n.State) && o.State != n.State && v.severity == Error {
+	lives := o.State != config.Decommissioned && o.State != config.Unowned
+	if lives && (n.State == config.Decommissioned || n.State == config.Unowned) {
 		c.find(Finding{
 			Code: CodeMoveRefused, Severity: Error, Service: n.Name, From: string(o.State), To: string(n.State),
 			Text:   fmt.Sprintf("%s (%s) becomes a part of %s, which is %s", o.Name, word(o.State), n.Name, word(n.State)),
-			Reason: v.reason, Remedy: v.remedy,
+			Reason: "that would take its owners away under another name",
+			Remedy: "keep its entry and move it to " + wayOut(o.State) + ", or make it a part of a service that has owners",
 		}, at)
 	}
 	for _, r := range config.Roles {
@@ -262,15 +264,30 @@ func (c *comparison) comparePair(o, n *catalog.Service) (to []string) {
 	for _, w := range ways {
 		roles := transfers[w]
 		f := Finding{Code: CodeTransfer, Severity: Info, Service: n.Name, From: w.from, To: w.to, Roles: roles}
+		f.Reason = "whoever gives a role and whoever takes it must both want it"
 		switch {
+		case w.to == "" && n.State == config.Unowned && moved:
+			continue // a part of a transition that is refused
 		case w.from == "":
 			f.Text = n.Name + ": " + w.to + " takes " + spokenAll(roles) + " on, which nobody held"
 		case w.to == "":
-			f.Text = n.Name + ": " + w.from + " lays " + spokenAll(roles) + " down, and nobody takes it on"
+			f.Text = n.Name + ": " + w.from + " lays " + spokenAll(roles) + " down"
+			switch pm := n.ProductManager(); {
+			case n.State == config.Unowned:
+				f.Severity, f.Reason = Warning, "what is left of the owners of an unowned service is all that it has"
+				f.Remedy = report.Advise(n).Text
+			case n.State == config.Maintenance && slices.Equal(roles, []config.Role{config.ProductManagement}) && pm != nil:
+				f.Text += "; in maintenance it falls to " + pm.Handle
+			default:
+				f.Text += ", and nobody takes it on"
+			}
 		default:
-			f.Text = n.Name + ": " + spokenAll(roles) + " goes from " + w.from + " to " + w.to
+			goes := " goes from "
+			if len(roles) > 1 {
+				goes = " go from "
+			}
+			f.Text = n.Name + ": " + spokenAll(roles) + goes + w.from + " to " + w.to
 		}
-		f.Reason = "whoever gives a role and whoever takes it must both want it"
 		c.find(f, rolePos(n, roles[0]))
 		to = append(to, "transfer")
 	}
