@@ -226,6 +226,9 @@ func (r *Report) Text() string {
 		if why := f.why(); why != "" {
 			line += ": " + why
 		}
+		if f.In == inOld {
+			line += " (the place is in OLD)"
+		}
 		put("%s: %s %s: %s\n", f.place(), string(f.Severity), f.Code, line)
 	}
 	head := func(title string) {
@@ -292,7 +295,14 @@ func (p *Replay) changed() []Pages {
 }
 
 func (t Pages) words() string {
-	return fmt.Sprintf("%s, %+d; at night %d, %+d", plural(t.After, "page"), t.After-t.Before, t.NightAfter, t.NightAfter-t.NightBefore)
+	return plural(t.After, "page") + " (" + than(t.After-t.Before) + "), " + strconv.Itoa(t.NightAfter) + " at night (" + than(t.NightAfter-t.NightBefore) + ")"
+}
+
+func than(more int) string {
+	if more == 0 {
+		return "as before"
+	}
+	return fmt.Sprintf("%+d", more)
 }
 
 func (m Moved) names() string {
@@ -313,8 +323,7 @@ var markup = strings.NewReplacer(
 
 func md(s string) string { return markup.Replace(clean(s)) }
 
-// code is a name as it is written, in which nothing is markup. In a table a bar
-// ends the cell even there.
+// code is a name as it is written, in which nothing is markup.
 func code(s string) string {
 	s = strings.TrimSpace(clean(s))
 	if s == "" {
@@ -327,13 +336,21 @@ func code(s string) string {
 	if strings.HasPrefix(s, "`") || strings.HasSuffix(s, "`") {
 		s = " " + s + " "
 	}
-	return fence + strings.ReplaceAll(s, "|", `\|`) + fence
+	return fence + s + fence
 }
 
-func codes(names []string) string {
+// cell is a name or value in a table, where a bar ends the cell even in code.
+func cell(s string) string {
+	if strings.Contains(s, "|") {
+		return md(strings.TrimSpace(s))
+	}
+	return code(s)
+}
+
+func cells(names []string) string {
 	out := make([]string, len(names))
 	for i, n := range names {
-		out[i] = code(n)
+		out[i] = cell(n)
 	}
 	return listed(out)
 }
@@ -390,7 +407,11 @@ func (r *Report) markdown(most int) string {
 		}
 		p("\n#### %s\n\n", part.title)
 		for _, f := range list[:rows(len(list))] {
-			p("- %s `%s` (%s)\n", md(sentence(f.Text)), f.Code, code(f.place()))
+			in := ""
+			if f.In == inOld {
+				in = " of the old catalog"
+			}
+			p("- %s `%s` (%s%s)\n", md(sentence(f.Text)), f.Code, code(f.place()), in)
 			if f.Reason != "" {
 				p("  - Why: %s\n", md(sentence(f.Reason)))
 			}
@@ -433,7 +454,7 @@ func (r *Report) markdown(most int) string {
 		details(p, "Other changes: "+strconv.Itoa(len(rest)))
 		p("| of | what | before | after |\n| --- | --- | --- | --- |\n")
 		for _, ch := range rest[:rows(len(rest))] {
-			p("| %s %s | %s | %s | %s |\n", ch.Kind, code(ch.Name), md(ch.What), code(ch.From), code(ch.To))
+			p("| %s %s | %s | %s | %s |\n", ch.Kind, cell(ch.Name), md(ch.What), cell(ch.From), cell(ch.To))
 		}
 		left(len(rest), "| ", " | | | |")
 		p("\n</details>\n")
@@ -443,14 +464,14 @@ func (r *Report) markdown(most int) string {
 		if list := w.changed(); len(list) > 0 {
 			p("\n| team | pages before | pages now | at night before | at night now |\n| --- | --: | --: | --: | --: |\n")
 			for _, t := range list[:rows(len(list))] {
-				p("| %s | %d | %d | %d | %d |\n", code(t.Team), t.Before, t.After, t.NightBefore, t.NightAfter)
+				p("| %s | %d | %d | %d | %d |\n", cell(t.Team), t.Before, t.After, t.NightBefore, t.NightAfter)
 			}
 			left(len(list), "| ", " | | | | |")
 		}
 		if len(w.Moved) > 0 {
 			p("\n| alerts | were about | are about | names |\n| --: | --- | --- | --- |\n")
 			for _, m := range w.Moved[:rows(len(w.Moved))] {
-				p("| %d | %s | %s | %s |\n", m.Alerts, code(m.From), code(m.To), code(strings.Join(m.AlertNames, ", ")))
+				p("| %d | %s | %s | %s |\n", m.Alerts, cell(m.From), cell(m.To), cell(strings.Join(m.AlertNames, ", ")))
 			}
 			left(len(w.Moved), "| ", " | | | |")
 		}
@@ -476,14 +497,14 @@ func (r *Report) markdownAgree(p func(string, ...any), rows func(int) int, left 
 	switch {
 	case len(must) == 0:
 	case len(missing) == 0:
-		p("\n**Must agree:** %s. All stand in `verified.by`.\n", codes(must))
+		p("\n**Must agree:** %s. All stand in `verified.by`.\n", cells(must))
 	default:
-		p("\n**Must agree:** %s. Not in `verified.by` yet: %s.\n", codes(must), codes(missing))
+		p("\n**Must agree:** %s. Not in `verified.by` yet: %s.\n", cells(must), cells(missing))
 	}
 	details(p, "Who agrees to what: "+plural(len(r.Agreements), "service"))
 	p("| service | to what | must agree | not in verified.by yet |\n| --- | --- | --- | --- |\n")
 	for _, a := range r.Agreements[:rows(len(r.Agreements))] {
-		p("| %s | %s | %s | %s |\n", code(a.Service), listed(a.To), codes(a.Teams), codes(a.Missing))
+		p("| %s | %s | %s | %s |\n", cell(a.Service), listed(a.To), cells(a.Teams), cells(a.Missing))
 	}
 	left(len(r.Agreements), "| ", " | | | |")
 	p("\n</details>\n")

@@ -58,9 +58,15 @@ func (c *comparison) compareServices() {
 			concerned(n, o, "merge")
 		}
 	}
+	about := map[string][]int{} // findings that need an agreement
+	for i, f := range c.r.Findings {
+		if f.In == inNew && needsAgreement(f.Code) {
+			about[f.Service] = append(about[f.Service], i)
+		}
+	}
 	for _, n := range c.new.services {
 		if k := concerns[n]; k != nil {
-			c.agreement(n, k)
+			c.agreement(n, k, about[n.Name])
 		}
 	}
 }
@@ -402,8 +408,9 @@ func (c *comparison) hand(service string, r config.Role, from, whyNew, to, whyLo
 	}
 }
 
-// agreement says who must agree to what happens to a service, and who has.
-func (c *comparison) agreement(n *catalog.Service, k *concern) {
+// agreement says who must agree to what happens to a service, and who has; about
+// are the findings that ask for it.
+func (c *comparison) agreement(n *catalog.Service, k *concern, about []int) {
 	a := Agreement{Service: n.Name, To: k.to, Teams: []string{}, Agreed: []string{}, Missing: []string{}}
 	add := func(name string) {
 		if !slices.Contains(a.Teams, name) {
@@ -438,10 +445,8 @@ func (c *comparison) agreement(n *catalog.Service, k *concern) {
 		}
 	}
 	c.r.Agreements = append(c.r.Agreements, a)
-	for i := range c.r.Findings {
-		if f := &c.r.Findings[i]; f.Service == n.Name && f.In == inNew && needsAgreement(f.Code) {
-			f.Agree = slices.Clone(a.Teams)
-		}
+	for _, i := range about {
+		c.r.Findings[i].Agree = slices.Clone(a.Teams)
 	}
 	c.verified(n, v, before, older, a)
 }
