@@ -188,8 +188,6 @@ func handed(verb, preposition string, list []Handed) []string {
 // agreed is who agreed and who is missing, in words.
 func (a Agreement) words() string {
 	switch {
-	case len(a.Teams) == 0:
-		return "nobody owns it, so nobody is asked"
 	case len(a.Missing) == 0:
 		return listed(a.Teams) + " (all have agreed)"
 	case len(a.Agreed) == 0:

@@ -83,7 +83,7 @@ func (c *comparison) launch(n *catalog.Service) bool {
 		}
 	}
 	if !known(n.State) {
-		return true
+		return false // refused as a whole
 	}
 	f := Finding{Service: n.Name, To: string(n.State)}
 	if l := n.Entry.Legacy; n.State == config.Unowned && l != nil && l.Since.Set() && strings.TrimSpace(l.Reason.V) != "" {
@@ -429,6 +429,9 @@ func (c *comparison) agreement(n *catalog.Service, k *concern, about []int) {
 	for _, t := range n.OwningTeams() {
 		add(t.Name)
 	}
+	if len(a.Teams) == 0 {
+		return // nobody owns it on either side
+	}
 	v := n.Entry.Verified
 	older := v != nil && before != nil && v.On.V.Before(before.On.V.Time)
 	said := map[string]bool{}
@@ -480,7 +483,7 @@ func (c *comparison) verified(n *catalog.Service, v, before *config.Verified, ol
 		}
 		c.find(Finding{
 			Code: CodeNotAgreed, Severity: Error, Service: n.Name, Agree: slices.Clone(a.Missing),
-			Text:   n.Name + ": " + listed(a.Missing) + " must agree to the " + listed(a.To) + ", and " + stand(len(a.Missing)) + " not in verified.by",
+			Text:   n.Name + ": " + listed(a.Missing) + " must agree to the " + listed(a.To) + " and " + does(len(a.Missing)) + " not stand in verified.by",
 			Reason: "all owners, old and new, agree before it is merged",
 			Remedy: "ask them, then add them: verified: {on: DAY, by: [" + strings.Join(a.Teams, ", ") + "]}",
 		}, at)
@@ -505,11 +508,11 @@ func (c *comparison) verified(n *catalog.Service, v, before *config.Verified, ol
 
 func day(d config.Date) string { return d.Format(time.DateOnly) }
 
-func stand(n int) string {
+func does(n int) string {
 	if n == 1 {
-		return "stands"
+		return "does"
 	}
-	return "stand"
+	return "do"
 }
 
 func sameNames(a, b []config.At[string]) bool {

@@ -94,7 +94,7 @@ func judge(from, to config.State) verdict {
 	switch {
 	case to == none:
 		return never("its alerts would find nobody from now on",
-			"move it to "+wayOut(from)+" and keep the entry; if it only has a new name, list the old one under aliases of the new entry")
+			"keep the entry and move it to "+wayOut(from)+"; if it only has a new name, list the old one under aliases of the new entry")
 	case from == config.Decommissioned:
 		return never("what is decommissioned does not come back: its owners, alerts and promises ended",
 			"keep this entry, and launch a service under a new name")
