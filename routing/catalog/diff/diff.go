@@ -185,7 +185,7 @@ type Change struct {
 // Agreement is who must agree to what happens to one service.
 type Agreement struct {
 	Service string   `json:"service"`
-	To      []string `json:"to"`      // launch, transition, transfer, vacancy, merge
+	To      []string `json:"to"`      // launch, legacy find, transition, transfer, vacancy, merge
 	Teams   []string `json:"teams"`   // all owners, old and new
 	Agreed  []string `json:"agreed"`  // those that stand in verified.by of the new entry
 	Missing []string `json:"missing"` // the others

@@ -42,8 +42,8 @@ func (c *comparison) compareServices() {
 			for _, to := range c.comparePair(o, n) {
 				concerned(n, o, to)
 			}
-		} else if c.launch(n) {
-			concerned(n, nil, "launch")
+		} else if to := c.launch(n); to != "" {
+			concerned(n, nil, to)
 		}
 	}
 	for _, o := range c.old.services {
@@ -74,8 +74,8 @@ func (c *comparison) compareServices() {
 // known tells whether a state is one; another was refused when it was read.
 func known(s config.State) bool { return slices.Contains(config.States, s) }
 
-// launch judges a service that is new. It tells whether its owners must agree.
-func (c *comparison) launch(n *catalog.Service) bool {
+// launch judges a service that is new. It returns what its owners must agree to.
+func (c *comparison) launch(n *catalog.Service) string {
 	c.change("service", n.Name, "added", "", string(n.State), n.Pos)
 	for _, r := range config.Roles {
 		if t := n.Owners[r]; t != nil {
@@ -83,7 +83,7 @@ func (c *comparison) launch(n *catalog.Service) bool {
 		}
 	}
 	if !known(n.State) {
-		return false // refused as a whole
+		return "" // refused as a whole
 	}
 	f := Finding{Service: n.Name, To: string(n.State)}
 	if l := n.Entry.Legacy; n.State == config.Unowned && l != nil && l.Since.Set() && strings.TrimSpace(l.Reason.V) != "" {
@@ -92,7 +92,7 @@ func (c *comparison) launch(n *catalog.Service) bool {
 		f.Reason = "nobody owns it; the weekly report names it until somebody does"
 		f.Remedy = report.Advise(n).Text
 		c.find(f, n.Pos)
-		return true
+		return "legacy find"
 	}
 	v := judge(none, n.State)
 	f.Code = map[Severity]string{Info: CodeLaunch, Warning: CodeLaunchRare, Error: CodeLaunchRefused}[v.severity]
@@ -108,7 +108,7 @@ func (c *comparison) launch(n *catalog.Service) bool {
 		}, ownersPos(n))
 	}
 	c.vacancy(nil, n)
-	return true
+	return "launch"
 }
 
 // deletion judges an entry that is gone.
