@@ -525,3 +525,61 @@ func TestReorganisation(t *testing.T) {
 	}
 	golden(t, "reorg.json", string(out)+"\n")
 }
+
+// Night is 22:00 to 07:00 where the person lives, whatever the clock says in UTC.
+func TestNight(t *testing.T) {
+	tokyo, err := time.LoadLocation("Asia/Tokyo") // 9 hours ahead
+	if err != nil {
+		t.Fatal(err)
+	}
+	for utc, want := range map[string]bool{"12:59": false, "13:00": true, "21:59": true, "22:00": false, "03:00": false} {
+		at, err := time.Parse("15:04", utc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := atNight(at.In(tokyo)); got != want {
+			t.Errorf("%s UTC is night in Tokyo: %v", utc, got)
+		}
+	}
+}
+
+// A configuration that no longer fits, and a service whose people can no longer
+// be reached although its roles are filled.
+func TestFitAndChains(t *testing.T) {
+	cfg := bare()
+	cfg.Routing.FallbackTeam = config.At[string]{V: "c", Pos: config.Pos{File: "callchain.yml", Line: 3, Col: 5}}
+	old, new := side("old.yml", base), side("new.yml", strings.ReplaceAll(strings.ReplaceAll(base, "  - {name: c, kind: affiliate, members: [cleo]}\n", ""), "owners: c", "owners: a"))
+	r := Compare(old, new, Options{Now: now})
+	before, said := old.Router(cfg)
+	after, says := new.Router(cfg)
+	if before == nil || after == nil {
+		t.Fatal("no router")
+	}
+	r.Fit(said, said)
+	if !r.OK {
+		t.Errorf("nothing changed: %v", r.Findings)
+	}
+	r.Fit(said, says)
+	if f := r.Findings[0]; r.OK || f.Code != CodeReference || f.In != inConfig || f.Line != 3 || !strings.Contains(f.Text, `no team "c"`) {
+		t.Errorf("the fallback team is gone: %+v", r.Findings)
+	}
+
+	slow := config.Policy{Name: written("slow"), Steps: []config.Step{{Notify: written("development"), Whom: written("on_call")}, {Notify: written("fallback"), Whom: written("on_call")}}}
+	cfg = bare()
+	cfg.Routing.FallbackTeam = written("c")
+	cfg.Escalation.Policies = append(cfg.Escalation.Policies, slow)
+	svc := "  - {name: svc, state: third_party, owners: {configuration_deployment: a, incident_response: a}, policy: default}\n"
+	old, new = side("old.yml", base+svc), side("new.yml", base+strings.Replace(svc, "default", "slow", 1))
+	before, _ = old.Router(cfg)
+	after, _ = new.Router(cfg)
+	r = Compare(old, new, Options{Now: now})
+	r.Chains(old, new, before, after, now)
+	if diff := cmp.Diff([]string{CodeChain}, codesOf(r)); diff != "" {
+		t.Errorf("the policy asks nobody who owns it (-want +got):\n%s", diff)
+	}
+	r = Compare(old, old, Options{Now: now})
+	r.Chains(old, old, before, before, now)
+	if len(r.Findings) > 0 {
+		t.Errorf("nothing changed: %v", r.Findings)
+	}
+}
