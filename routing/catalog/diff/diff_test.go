@@ -533,7 +533,7 @@ func TestNight(t *testing.T) {
 		t.Fatal(err)
 	}
 	for utc, want := range map[string]bool{"12:59": false, "13:00": true, "21:59": true, "22:00": false, "03:00": false} {
-		at, err := time.Parse("15:04", utc)
+		at, err := time.Parse(time.DateTime, "2026-11-20 "+utc+":00")
 		if err != nil {
 			t.Fatal(err)
 		}
