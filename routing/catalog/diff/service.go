@@ -238,7 +238,7 @@ func (c *comparison) comparePair(o, n *catalog.Service) (to []string) {
 		}
 		c.change("service", n.Name, "owners."+string(r), a.String(), b.String(), rolePos(n, r))
 		if a.team != b.team {
-			whyLost, whyNew := "", ""
+			var whyLost, whyNew string
 			switch {
 			case b.director != "":
 				whyLost = b.director + " holds it vacant"
