@@ -56,6 +56,22 @@ func TestHostileTexts(t *testing.T) {
 	}
 }
 
+func TestCode(t *testing.T) {
+	for in, want := range map[string]string{
+		"": "", " ": "", "a": "`a`", "a|b": "`a|b`", "a`b": "``a`b``", "`": "`` ` ``", "``a": "``` ``a ```", "a\nb": "`a b`", "@all": "`@all`",
+	} {
+		if got := code(in); got != want {
+			t.Errorf("code(%q) is %q, want %q", in, got, want)
+		}
+	}
+	// A bar ends a cell even in code, whatever stands before it.
+	for in, want := range map[string]string{"a|b": `a\|b`, `a\|@b`: "a\\\\\\|@\u200bb", "a": "`a`"} {
+		if got := cell(in); got != want {
+			t.Errorf("cell(%q) is %q, want %q", in, got, want)
+		}
+	}
+}
+
 // withoutCode is Markdown without what stands between equal runs of backticks.
 func withoutCode(s string) string {
 	var b strings.Builder
