@@ -97,7 +97,7 @@ func (c *comparison) launch(n *catalog.Service) string {
 	v := judge(none, n.State)
 	f.Code = map[Severity]string{Info: CodeLaunch, Warning: CodeLaunchRare, Error: CodeLaunchRefused}[v.severity]
 	f.Severity, f.Reason, f.Remedy = v.severity, v.reason, v.remedy
-	f.Text = n.Name + " is launched as " + word(n.State)
+	f.Text = n.Name + " is launched in state " + word(n.State)
 	c.find(f, n.Pos)
 	if n.Assessment != catalog.Owned && v.severity != Error {
 		c.find(Finding{
@@ -118,7 +118,7 @@ func (c *comparison) deletion(o *catalog.Service) {
 	f := Finding{
 		Code: CodeDropped, Severity: v.severity, In: inOld, Service: o.Name, From: string(o.State),
 		Reason: v.reason, Remedy: v.remedy,
-		Text: o.Name + " is deleted while it is " + cmp.Or(word(o.State), "in no known state"),
+		Text: o.Name + " is deleted in " + cmp.Or(inState(o.State), "no known state"),
 	}
 	if v.severity == Info {
 		f.Code, f.Text = CodeDeleted, o.Name+" is deleted, after it was decommissioned"
@@ -255,7 +255,10 @@ func (c *comparison) comparePair(o, n *catalog.Service) (to []string) {
 			default:
 				whyNew = "nobody"
 			}
-			c.hand(n.Name, r, a.team, whyNew, b.team, whyLost)
+			// The short form of owners gives an unowned service roles that nobody took on.
+			if a.team != "" || !moved || n.State != config.Unowned {
+				c.hand(n.Name, r, a.team, whyNew, b.team, whyLost)
+			}
 		}
 		applies := need != catalog.NotApplicable && (!known(o.State) || catalog.Requirement(o.State, r) != catalog.NotApplicable)
 		if !applies || a.director != "" || b.director != "" || a.team == b.team || b.team == "" && need == catalog.Required {

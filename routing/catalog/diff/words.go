@@ -10,6 +10,14 @@ import (
 // word is a state as people say it.
 func word(s config.State) string { return strings.ReplaceAll(string(s), "_", " ") }
 
+// inState is "state active", or nothing for none.
+func inState(s config.State) string {
+	if s == none {
+		return ""
+	}
+	return "state " + word(s)
+}
+
 func spoken(r config.Role) string { return strings.ReplaceAll(string(r), "_", " ") }
 
 func spokenAll(roles []config.Role) string {
