@@ -195,14 +195,14 @@ func change2000() (old, new string) {
 	return organisation(2000, "team-0"), strings.ReplaceAll(organisation(2000, "team-2"), "every: 7d", "every: 1d")
 }
 
-// The benchmark says how long it takes; this only that no step of it grows with
-// the square of the services.
+// The benchmark says how long it takes, which is well under a second; this leaves
+// room for a busy machine and the race detector.
 func TestCompareIsFast(t *testing.T) {
 	old, new := change2000()
 	from, to := side("old.yml", old), side("new.yml", new)
 	start := time.Now()
 	r := Compare(from, to, Options{Now: now, RequireAgreed: true})
-	if took := time.Since(start); took > 5*time.Second {
+	if took := time.Since(start); took > 20*time.Second {
 		t.Errorf("2,000 services took %v", took)
 	}
 	if r.Summary.Transfers < 900 || r.Summary.ServicesChanged < 900 {
