@@ -347,6 +347,8 @@ func TestRequireAgreed(t *testing.T) {
 		{name: "nobody did", old: base + svc("a", ""), new: base + svc("b", ""), required: []string{CodeNotAgreed}, plain: []string{}, missing: []string{"a", "b"}},
 		{name: "a launch", old: base, new: base + svc("b", ""), required: []string{CodeNotAgreed}, plain: []string{}, missing: []string{"b"}},
 		{name: "by an alias", old: base + svc("b", ""), new: z + svc("z", "on: 2026-11-19, by: [a, b]"), required: []string{}, plain: []string{}, missing: []string{}},
+		{name: "an old alias is another team's name now", old: strings.Replace(base, "{name: a, ", "{name: a, aliases: [q], ", 1) + svc("a", ""),
+			new: strings.Replace(base, "services:", "  - {name: q, members: [ben]}\nservices:", 1) + svc("q", "on: 2026-11-19, by: [a, q]"), required: []string{}, plain: []string{}, missing: []string{}},
 		{name: "a person is no team", old: base + svc("a", ""), new: base + svc("b", "on: 2026-11-19, by: [ana, b]"), required: []string{CodeNotAgreed}, plain: []string{}, missing: []string{"a"}},
 		{name: "the last time", old: base + svc("a", "on: 2026-06-01, by: [a, b]"), new: base + svc("b", "on: 2026-06-01, by: [b, a]"), required: []string{CodeNotRenewed}, plain: []string{}, missing: []string{}},
 		{name: "the same day, a new name", old: base + svc("a", "on: 2026-06-01, by: [a]"), new: base + svc("b", "on: 2026-06-01, by: [a, b]"), required: []string{}, plain: []string{}, missing: []string{}},
