@@ -88,7 +88,7 @@ func routeCommands(app *kingpin.Application, commands map[string]command) {
 		count := routing.NewBacktest(router)
 		now := time.Now()
 		for _, name := range *files {
-			if err := replay(count, name, std, now); err != nil {
+			if err := payloads(name, std, func(w routing.Webhook) { count.Add(w, now) }); err != nil {
 				return err
 			}
 		}
@@ -271,7 +271,8 @@ func alertsOf(args []string, stdin io.Reader) ([]routing.Alert, error) {
 // maxLine is the longest line of a file of payloads: that of a webhook.
 const maxLine = 64 << 20
 
-func replay(count *routing.Backtest, name string, std streams, now time.Time) error {
+// payloads reads a file of recorded webhooks, one JSON object a line.
+func payloads(name string, std streams, each func(routing.Webhook)) error {
 	in := std.in
 	if name == fromStdin {
 		name = "standard input"
@@ -294,7 +295,7 @@ func replay(count *routing.Backtest, name string, std streams, now time.Time) er
 		if err != nil {
 			return fmt.Errorf("%s:%d: read a webhook's payload: %w", name, n, err)
 		}
-		count.Add(w, now)
+		each(w)
 	}
 	if err := lines.Err(); err != nil {
 		return fmt.Errorf("read %s: %w", name, err)

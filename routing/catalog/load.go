@@ -13,16 +13,18 @@ import (
 // New checks a catalog against the ownership policy and indexes it. Errors
 // among the problems refuse it; then the Catalog is nil.
 func New(in *config.Catalog) (*Catalog, config.Problems) {
-	c, ps := Salvage(in)
-	if len(ps.Errors()) > 0 {
+	c, ps := Readable(in)
+	if ps.Err() != nil {
 		return nil, ps
 	}
 	return c, ps
 }
 
-// Salvage is New for those who only look: what a refused catalog says legally
-// can be looked at too. Nobody is paged by what it returns.
-func Salvage(in *config.Catalog) (*Catalog, config.Problems) {
+// Readable is New for those who only look: what could be made of the catalog is
+// there also when errors refuse it. Of two entries with one name it has the first,
+// what may not own fills no role, and a service whose state is none has neither
+// owners nor an assessment. Nobody may be paged by it.
+func Readable(in *config.Catalog) (*Catalog, config.Problems) {
 	if in == nil {
 		in = &config.Catalog{}
 	}

@@ -77,7 +77,7 @@ func Run(in Input) Result {
 	raw, ps := config.ParseCatalog(in.Files)
 	l.raw = raw
 	shallow := slices.ContainsFunc(ps, func(p config.Problem) bool { return incomplete(p.Code) })
-	cat, more := catalog.Salvage(raw)
+	cat, more := catalog.Readable(raw)
 	l.cat = cat
 	told := map[config.Pos]bool{}
 	for _, p := range ps.Errors() {
