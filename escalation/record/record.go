@@ -1,5 +1,5 @@
 // Package record is how incidents, groups and facts are written into a store:
-// CBOR (RFC 8949) under the names of their json tags, compressed with a
+// CBOR (RFC 8949) under the names of their json tags, compressed (LZ4) with a
 // dictionary of what such records usually say.
 //
 // The first byte of a record tells its form. "{" is JSON, as callchain wrote it
@@ -11,13 +11,16 @@
 package record
 
 import (
+	"bytes"
 	_ "embed"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 
 	"github.com/fxamacker/cbor/v2"
-	"github.com/klauspost/compress/s2"
 )
 
 // The forms of a record.
@@ -35,15 +38,14 @@ const maxSize = 32 << 20
 const maxElements = 1 << 20
 
 //go:embed dictionary.bin
-var dictionaryBytes []byte
+var dictionary []byte
 
 var (
-	dictionary = s2.MakeDict(dictionaryBytes, nil)
-	enc        = must(cbor.EncOptions{
+	enc = must(cbor.EncOptions{
 		// Equal values have equal bytes: that is how the engine sees that nothing changed.
 		Sort: cbor.SortBytewiseLexical,
 		Time: cbor.TimeRFC3339Nano,
-	}.EncMode())
+	}.UserBufferEncMode())
 	dec = must(cbor.DecOptions{
 		UTF8:             cbor.UTF8DecodeInvalid, // an odd label must not make a record unreadable
 		MaxArrayElements: maxElements,
@@ -58,18 +60,37 @@ func must[T any](v T, err error) T {
 	return v
 }
 
+// scratch is memory for one record while it is read or written.
+type scratch struct {
+	window bytes.Buffer // the dictionary and the plain record
+	data   []byte
+}
+
+var scratches = sync.Pool{New: func() any { return new(scratch) }}
+
+// done gives it back, unless one huge record would keep all its memory.
+func (s *scratch) done() {
+	if s.window.Cap() < 1<<16 && cap(s.data) < 1<<16 {
+		scratches.Put(s)
+	}
+}
+
 // Encode returns v as it is stored. Equal values have equal bytes.
 func Encode(v any) ([]byte, error) {
-	plain, err := enc.Marshal(v)
-	if err != nil {
+	s, _ := scratches.Get().(*scratch)
+	defer s.done()
+	s.window.Reset()
+	s.window.Write(dictionary)
+	if err := enc.MarshalToBuffer(v, &s.window); err != nil {
 		return nil, fmt.Errorf("encode a record: %w", err)
 	}
-	if len(plain) > maxSize {
-		return nil, fmt.Errorf("encode a record: it has %d bytes, at most %d can be read again", len(plain), maxSize)
+	size := s.window.Len() - len(dictionary)
+	if size > maxSize {
+		return nil, fmt.Errorf("encode a record: it has %d bytes, at most %d can be read again", size, maxSize)
 	}
-	data := make([]byte, 1+s2.MaxEncodedLen(len(plain)))
-	data[0] = packedCBOR
-	return data[:1+len(dictionary.Encode(data[1:], plain))], nil
+	s.data = binary.AppendUvarint(append(s.data[:0], packedCBOR), uint64(size))
+	s.data = compress(s.data, s.window.Bytes())
+	return slices.Clone(s.data), nil
 }
 
 // Decode reads what Encode wrote, and JSON, into the struct that v points to.
@@ -80,35 +101,37 @@ func Decode(data []byte, v any) error {
 		}
 		return nil
 	}
-	plain, err := unpack(data)
+	s, _ := scratches.Get().(*scratch)
+	defer s.done()
+	plain, err := s.unpack(data)
 	if err != nil {
 		return err
 	}
+	// What it makes has copies of its own.
 	if err := dec.Unmarshal(plain, v); err != nil {
 		return fmt.Errorf("decode a record: %w", err)
 	}
 	return nil
 }
 
-func unpack(data []byte) ([]byte, error) {
+// unpack returns the plain record; it is overwritten when s is used again.
+func (s *scratch) unpack(data []byte) ([]byte, error) {
 	switch {
 	case len(data) == 0:
 		return nil, errors.New("decode a record: it is empty")
 	case data[0] != packedCBOR:
 		return nil, fmt.Errorf("decode a record: it was written by a newer callchain (form %d), or by something else", data[0])
 	}
-	n, err := s2.DecodedLen(data[1:])
-	if err == nil && n > maxSize {
-		err = fmt.Errorf("it claims %d bytes, at most %d are legal", n, maxSize)
+	size, n := binary.Uvarint(data[1:])
+	if n <= 0 || size > maxSize {
+		return nil, fmt.Errorf("decode a record: it claims %d bytes, at most %d are legal", size, maxSize)
 	}
+	window, err := decompress(append(s.data[:0], dictionary...), data[1+n:], int(size))
 	if err != nil {
 		return nil, fmt.Errorf("decode a record: %w", err)
 	}
-	plain, err := dictionary.Decode(nil, data[1:])
-	if err != nil {
-		return nil, fmt.Errorf("decode a record: %w", err)
-	}
-	return plain, nil
+	s.data = window
+	return window[len(dictionary):], nil
 }
 
 // Text returns a record in a form for people, with nothing left out: JSON as it
@@ -117,7 +140,7 @@ func Text(data []byte) (string, error) {
 	if len(data) > 0 && data[0] == plainJSON {
 		return string(data), nil
 	}
-	plain, err := unpack(data)
+	plain, err := new(scratch).unpack(data)
 	if err != nil {
 		return "", err
 	}

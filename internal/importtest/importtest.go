@@ -87,8 +87,7 @@ var libraries = map[string][]string{
 	"github.com/redis/go-redis":   {"escalation/store/redis/..."},
 
 	// What is stored has one place to be read and written.
-	"github.com/fxamacker/cbor":     {"escalation/record"},
-	"github.com/klauspost/compress": {"escalation/record"},
+	"github.com/fxamacker/cbor": {"escalation/record"},
 
 	// Of Alertmanager only what is small: its config and notify packages pull in hundreds of others.
 	"github.com/prometheus/alertmanager":              nil,
