@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -15,6 +16,8 @@ type cost struct {
 	redis   time.Duration // of the server; 0: embedded
 	reads   float64       // HMGET that were asked for by themselves
 	scripts float64
+	objects float64 // that were allocated
+	bytes   float64
 }
 
 func spent(b *testing.B, st opened) cost {
@@ -23,7 +26,9 @@ func spent(b *testing.B, st opened) cost {
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
 		b.Fatal(err)
 	}
-	c := cost{own: time.Duration(u.Utime.Nano() + u.Stime.Nano())}
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	c := cost{own: time.Duration(u.Utime.Nano() + u.Stime.Nano()), objects: float64(m.Mallocs), bytes: float64(m.TotalAlloc)}
 	if st.redis == nil {
 		return c
 	}
@@ -62,6 +67,8 @@ func reportCost(b *testing.B, st opened, before, after cost, n int) {
 	b.Helper()
 	each := func(d time.Duration) float64 { return float64(d.Microseconds()) / float64(n) }
 	b.ReportMetric(each(after.own-before.own), "own-cpu-µs")
+	b.ReportMetric((after.objects-before.objects)/float64(n), "allocs")
+	b.ReportMetric((after.bytes-before.bytes)/float64(n)/1000, "alloc-kB")
 	if st.redis != nil {
 		b.ReportMetric(each(after.redis-before.redis), "redis-cpu-µs")
 		b.ReportMetric((after.reads-before.reads)/float64(n), "reads")
