@@ -3,11 +3,14 @@ package engine
 import (
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"callchain/escalation"
 	"callchain/escalation/record"
@@ -89,8 +92,9 @@ func TestRecordsOfBefore(t *testing.T) {
 // What is looked at before a message is sent is what is stored, whatever was known.
 func TestLook(t *testing.T) {
 	st := mem.New()
-	e := start(t, st, &fake{}, &fake{}).Engine
-	e.draining.Store(true) // nothing is sent, so nothing changes by itself
+	// It does not run and sends nothing, so nothing changes by itself.
+	e := New(Config{Store: st, Registerer: prometheus.NewRegistry(), Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}, snapshot(t, nil))
+	e.draining.Store(true)
 	if err := e.Webhook(t.Context(), "main", webhook("Slow", "parsoid", "page", true, time.Now())); err != nil {
 		t.Fatal(err)
 	}
