@@ -19,7 +19,7 @@ type Episode struct {
 }
 
 // Episodes are the firing alerts of an incident, by fingerprint. However many
-// there are, each takes 15 bytes of the record before base64.
+// there are, each takes 15 bytes of the record.
 type Episodes []Episode
 
 const episodeSize = 8 + 6 + 1
@@ -65,13 +65,22 @@ func (es Episodes) highest() config.Urgency {
 	return u
 }
 
-// MarshalJSON packs the episodes: fingerprint, startsAt in milliseconds (48 bits), rank of the urgency.
-func (es Episodes) MarshalJSON() ([]byte, error) {
-	buf := make([]byte, 0, len(es)*episodeSize)
+// MarshalBinary packs the episodes: fingerprint, startsAt in milliseconds (48 bits), rank of the urgency.
+func (es Episodes) MarshalBinary() ([]byte, error) {
+	buf := make([]byte, 0, len(es)*episodeSize+1)
 	for _, e := range es {
 		buf = binary.BigEndian.AppendUint64(buf, e.Fingerprint)
 		buf = binary.BigEndian.AppendUint64(buf, uint64(clampInstant(e.StartsAt))<<16|uint64(e.Urgency.Rank())<<8)
 		buf = buf[:len(buf)-1]
+	}
+	return buf, nil
+}
+
+// MarshalJSON is MarshalBinary in base64.
+func (es Episodes) MarshalJSON() ([]byte, error) {
+	buf, err := es.MarshalBinary()
+	if err != nil {
+		return nil, err
 	}
 	return json.Marshal(base64.RawStdEncoding.EncodeToString(buf))
 }
@@ -86,6 +95,11 @@ func (es *Episodes) UnmarshalJSON(data []byte) error {
 	if err != nil {
 		return fmt.Errorf("decode episodes: %w", err)
 	}
+	return es.UnmarshalBinary(buf)
+}
+
+// UnmarshalBinary is the inverse of MarshalBinary.
+func (es *Episodes) UnmarshalBinary(buf []byte) error {
 	if len(buf)%episodeSize != 0 {
 		return fmt.Errorf("decode episodes: %d bytes are no whole number of them", len(buf))
 	}

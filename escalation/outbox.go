@@ -77,6 +77,9 @@ func (s *stepper) add(d Delivery) {
 			s.Deliveries = slices.Delete(s.Deliveries, i, i+1)
 		}
 	}
+	if s.Deliveries == nil {
+		s.Deliveries = make([]Delivery, 0, 4) // board, thread, and a page over two channels
+	}
 	s.Deliveries = append(s.Deliveries, d)
 }
 

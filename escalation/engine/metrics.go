@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"time"
 
@@ -11,6 +10,7 @@ import (
 
 	"callchain/config"
 	"callchain/escalation"
+	"callchain/escalation/record"
 	"callchain/escalation/store"
 	"callchain/notifiers"
 	"callchain/routing"
@@ -182,7 +182,7 @@ func (e *Engine) count(ctx context.Context) {
 			State   escalation.State `json:"st"`
 			Urgency config.Urgency   `json:"u"`
 		}
-		if err := json.Unmarshal(rec.Data, &inc); err != nil || inc.State == escalation.Resolved {
+		if err := record.Decode(rec.Data, &inc); err != nil || inc.State == escalation.Resolved {
 			return true // a resolved one may still fire again
 		}
 		counts[cell{string(inc.State), string(inc.Urgency)}]++

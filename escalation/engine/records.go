@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"callchain/escalation"
+	"callchain/escalation/record"
 	"callchain/escalation/store"
 	"callchain/routing/report"
 )
@@ -48,7 +48,7 @@ func keyOf(inc *escalation.Incident) string {
 
 func decodeIncident(rec store.Record) (loaded, error) {
 	l := loaded{partition: rec.Key.Partition, key: rec.Key.ID, version: rec.Version, data: rec.Data}
-	if err := json.Unmarshal(rec.Data, &l.Incident); err != nil {
+	if err := record.Decode(rec.Data, &l.Incident); err != nil {
 		return l, fmt.Errorf("decode %s: %w", rec.Key.ID, err)
 	}
 	if l.Schema > escalation.Schema {
@@ -75,6 +75,21 @@ func (e *Engine) load(ctx context.Context, id string) (loaded, error) {
 	return loaded{}, ErrNotFound
 }
 
+// look reads again an incident that we wrote. Mostly nobody else has written it
+// since: then there is nothing to decode.
+func (e *Engine) look(ctx context.Context, known *loaded) (loaded, error) {
+	recs, err := e.store.Load(ctx, known.partition, known.key)
+	switch {
+	case err != nil:
+		return loaded{}, fmt.Errorf("load %s: %w", known.ID, err)
+	case recs[0].Version == 0: // moved, or gone
+		return e.load(ctx, known.ID)
+	case recs[0].Version == known.version && bytes.Equal(recs[0].Data, known.data):
+		return *known, nil
+	}
+	return decodeIncident(recs[0])
+}
+
 // loadGroup reads a group and its incidents. What is damaged, or written by a
 // newer callchain, is passed over: a group is begun anew and an incident opened
 // again rather than that its alerts page nobody.
@@ -87,7 +102,7 @@ func (e *Engine) loadGroup(ctx context.Context, partition uint8, gid string) (lo
 	if g.data == nil {
 		return g, nil, nil
 	}
-	if err := json.Unmarshal(g.data, &g.Group); err != nil || g.Schema > escalation.Schema {
+	if err := record.Decode(g.data, &g.Group); err != nil || g.Schema > escalation.Schema {
 		e.log.Error("a group cannot be read and is begun anew", "group", gid, "schema", g.Schema, "err", err)
 		return loadedGroup{version: g.version}, nil, nil
 	}
@@ -158,6 +173,7 @@ type txn struct {
 type attempt struct {
 	incident string
 	delivery escalation.Delivery
+	as       *loaded // the incident as it is committed with the taking
 	// alone: no other was taken with it, so nobody else is about to record an
 	// outcome in the same incident.
 	alone bool
@@ -177,7 +193,7 @@ func (t *txn) incident(e *Engine, from *loaded, inc escalation.Incident, now tim
 			}
 		}
 	}
-	data, err := json.Marshal(&inc)
+	data, err := record.Encode(&inc)
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", inc.ID, err)
 	}
@@ -198,8 +214,11 @@ func (t *txn) incident(e *Engine, from *loaded, inc escalation.Incident, now tim
 	if !w.Wake.IsZero() && (t.wake.IsZero() || w.Wake.Before(t.wake)) {
 		t.wake = w.Wake
 	}
-	for _, d := range taken {
-		t.taken = append(t.taken, attempt{inc.ID, d, len(taken) == 1})
+	if len(taken) > 0 {
+		as := &loaded{Incident: inc, partition: t.partition, key: key, version: w.Expect + 1, data: data}
+		for _, d := range taken {
+			t.taken = append(t.taken, attempt{inc.ID, d, as, len(taken) == 1})
+		}
 	}
 	return nil
 }
@@ -210,7 +229,7 @@ func (t *txn) group(from loadedGroup, g escalation.Group) error {
 	touched := g.TouchedAt
 	if from.version != 0 {
 		g.TouchedAt = old.TouchedAt
-		data, err := json.Marshal(&g)
+		data, err := record.Encode(&g)
 		if err != nil {
 			return fmt.Errorf("encode group %s: %w", g.ID, err)
 		}
@@ -219,7 +238,7 @@ func (t *txn) group(from loadedGroup, g escalation.Group) error {
 		}
 	}
 	g.TouchedAt = touched
-	data, err := json.Marshal(&g)
+	data, err := record.Encode(&g)
 	if err != nil {
 		return fmt.Errorf("encode group %s: %w", g.ID, err)
 	}
@@ -269,7 +288,7 @@ func (e *Engine) facts(ctx context.Context, t *txn, events []report.Event) error
 	for i, key := range keys {
 		var facts report.Facts
 		if recs[i].Data != nil {
-			if err := json.Unmarshal(recs[i].Data, &facts); err != nil {
+			if err := record.Decode(recs[i].Data, &facts); err != nil {
 				// A report is worth less than a page.
 				e.log.Error("facts cannot be read and are begun anew", "record", key, "err", err)
 				facts = report.Facts{}
@@ -281,7 +300,7 @@ func (e *Engine) facts(ctx context.Context, t *txn, events []report.Event) error
 		if facts.Day == "" {
 			continue // a correction of what is not kept any more
 		}
-		data, err := json.Marshal(&facts)
+		data, err := record.Encode(&facts)
 		if err != nil {
 			return fmt.Errorf("encode %s: %w", key, err)
 		}
@@ -355,7 +374,7 @@ func (e *Engine) pieces(ctx context.Context, from, to string) (all []report.Fact
 }
 
 func (e *Engine) decodeFacts(rec store.Record) (f report.Facts, ok bool) {
-	if err := json.Unmarshal(rec.Data, &f); err != nil {
+	if err := record.Decode(rec.Data, &f); err != nil {
 		e.log.Error("facts that cannot be read are left out", "record", rec.Key.ID, "err", err)
 		return f, false
 	}

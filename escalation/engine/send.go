@@ -51,7 +51,7 @@ func (e *Engine) send(a attempt, received time.Time) {
 	}
 
 	// Somebody may have answered since the intent was committed.
-	cur, err := e.load(ctx, a.incident)
+	cur, err := e.look(ctx, a.as)
 	if err != nil {
 		e.log.Error("a message cannot be sent before its incident can be read; it is tried again", "incident", a.incident, "err", err)
 		return

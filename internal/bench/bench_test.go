@@ -330,9 +330,12 @@ func BenchmarkWebhook(b *testing.B) {
 				}
 				var rate, decoded, raw float64
 				var took []time.Duration
+				var before, after cost
 				for b.Loop() {
 					d1, r1 := bases()
+					before = spent(b, st)
 					rate, took = flood(b, addr, s.connections, alerts, services, lasts, &n)
+					after = spent(b, st)
 					d2, r2 := bases()
 					decoded, raw = (d1+d2)/2, (r1+r2)/2
 				}
@@ -344,6 +347,7 @@ func BenchmarkWebhook(b *testing.B) {
 				b.ReportMetric(rate/raw, "of-raw")
 				b.ReportMetric(quantile(took, 0.50), "p50-ms")
 				b.ReportMetric(quantile(took, 0.99), "p99-ms")
+				reportCost(b, st, before, after, len(took))
 				drop(b)
 			})
 		}

@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -15,6 +14,7 @@ import (
 	"callchain/config"
 	"callchain/escalation"
 	"callchain/escalation/engine"
+	"callchain/escalation/record"
 	"callchain/escalation/store"
 	"callchain/escalation/store/mem"
 	"callchain/internal/testbench"
@@ -60,7 +60,7 @@ func patterns(b *testing.B) []pattern {
 		groups := map[string]escalation.Group{}
 		err := st.Scan(b.Context(), "g/", func(r store.Record) bool {
 			var g escalation.Group
-			if err := json.Unmarshal(r.Data, &g); err != nil {
+			if err := record.Decode(r.Data, &g); err != nil {
 				b.Fatal(err)
 			}
 			groups[g.ID] = g
@@ -72,7 +72,7 @@ func patterns(b *testing.B) []pattern {
 		settled := true
 		err = st.Scan(b.Context(), "i/", func(r store.Record) bool {
 			var p pattern
-			if err := json.Unmarshal(r.Data, &p.incident); err != nil {
+			if err := record.Decode(r.Data, &p.incident); err != nil {
 				b.Fatal(err)
 			}
 			for _, d := range p.incident.Deliveries {
@@ -120,7 +120,7 @@ func fill(b *testing.B, st store.Store, first, n int, of func(i int) pattern, de
 		delete(byPartition, p)
 	}
 	add := func(p uint8, id string, v any, wake escalation.Instant) {
-		data, err := json.Marshal(v)
+		data, err := record.Encode(v)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -30,10 +30,12 @@ var house = []folder{
 
 	// The state machine. Its subfolders do the I/O.
 	{pattern: "escalation", may: []string{"routing/...", "config"}, pure: true},
+	// How records are written: it knows none of them, and no store.
+	{pattern: "escalation/record"},
 	// The contract and its implementations know records, not incidents.
 	{pattern: "escalation/store/..."},
 	// The engine gets its stores and channels from main: it knows their contracts only.
-	{pattern: "escalation/engine/...", may: []string{"escalation", "escalation/store", "notifiers", "routing/...", "config"}},
+	{pattern: "escalation/engine/...", may: []string{"escalation", "escalation/record", "escalation/store", "notifiers", "routing/...", "config"}},
 
 	// The message model speaks in the words of the configuration and nothing else.
 	{pattern: "notifiers", may: []string{"config"}},
@@ -83,6 +85,9 @@ var libraries = map[string][]string{
 	"github.com/wneessen/go-mail": {"notifiers/email/..."},
 	"go.etcd.io/bbolt":            {"escalation/store/bolt/..."},
 	"github.com/redis/go-redis":   {"escalation/store/redis/..."},
+
+	// What is stored has one place to be read and written.
+	"github.com/fxamacker/cbor": {"escalation/record"},
 
 	// Of Alertmanager only what is small: its config and notify packages pull in hundreds of others.
 	"github.com/prometheus/alertmanager":              nil,

@@ -74,12 +74,13 @@ func each[C goredis.Cmder](ctx context.Context, s *Store, partitions []uint8, co
 func (s *Store) runEach(ctx context.Context, runs []run) []error {
 	errs := make([]error, len(runs))
 	s.apart(ctx, s.split(ctx, len(runs), func(i int) string { return runs[i].keys[0] }), func(ctx context.Context, places []int) {
-		got, err := await(ctx, func() ([]run, error) {
-			own := make([]run, len(places))
+		got, err := await(ctx, func() ([]*run, error) {
+			own := make([]*run, len(places))
 			for n, i := range places {
-				own[n] = runs[i]
+				attempt := runs[i]
+				own[n] = &attempt
 			}
-			s.run(ctx, own)
+			runOn(ctx, s.client, own)
 			return own, nil
 		})
 		for n, i := range places {

@@ -269,7 +269,7 @@ func (s *Store) checkNode(ctx context.Context, n node) error {
 		{"commit", run{commitKnown, []string{k.records, k.wakes, k.deletions}, []any{make([]byte, 8), "", "", key.ID, expected(1), "", ""}, nil}, isZero},
 	}
 	for _, step := range steps {
-		runs := []run{step.run}
+		runs := []*run{&step.run}
 		runOn(ctx, n.client, runs)
 		switch err := runs[0].cmd.Err(); {
 		case err != nil && strings.HasPrefix(err.Error(), "ERR"):

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -78,13 +77,13 @@ type Store struct {
 	lost         chan Loss
 	clock        *clock
 
-	// alive is held while a commit is with the server, so that Close knows none
+	// alive is held while commits are with the server, so that Close knows none
 	// whose outcome it would hide.
 	alive   sync.RWMutex
 	closing context.Context
 	close   context.CancelFunc
 	once    sync.Once
-	outbox  chan *parcel // nil: no company
+	outbox  chan *parcel // commits and loads; nil: no company
 	senders sync.WaitGroup
 
 	claims chan struct{} // held by the one that claims
@@ -96,13 +95,14 @@ type Store struct {
 
 type keys struct{ records, wakes, deletions string }
 
-// parcel is a commit on its way.
+// parcel is a commit or a load on its way.
 type parcel struct {
-	run  call
+	run
+	err  error // that it was not sent
 	done chan struct{}
 }
 
-// senderCount is how many pipelines of commits are under way at once.
+// senderCount is how many pipelines of commits and loads are under way at once.
 const senderCount = 4
 
 // quiet: go-redis logs to standard error what its calls return as errors.
@@ -246,17 +246,22 @@ func (s *Store) Commit(ctx context.Context, txn store.Txn) error {
 	if len(txn.Writes) == 0 {
 		return nil
 	}
-	run, ids := s.commitCall(txn)
+	change, ids := s.commitCall(txn)
 	// The caller's memory may change from here on.
 	var answer int64
 	unknown := false // an attempt may have been applied
+	attempt := func(ctx context.Context, r run) (int64, error) {
+		cmd, err := s.ask(ctx, r)
+		if err != nil {
+			return 0, err
+		}
+		return cmd.Int64()
+	}
 	err := s.try(ctx, "commit", patience, func(ctx context.Context) error {
-		attempt := run
-		err := s.commitOnce(ctx, &attempt)
+		got, err := attempt(ctx, change)
 		if isFull(err) {
 			// Was it applied before memory was full, and only the answer lost?
-			attempt = run.only()
-			if err = s.commitOnce(ctx, &attempt); err == nil && attempt.answer == wouldDo {
+			if got, err = attempt(ctx, change.only()); err == nil && got == wouldDo {
 				return store.ErrFull
 			}
 		}
@@ -266,7 +271,7 @@ func (s *Store) Commit(ctx context.Context, txn store.Txn) error {
 			unknown = unknown || !errors.Is(err, store.ErrClosed)
 			return err
 		}
-		answer = attempt.answer
+		answer = got
 		return nil
 	})
 	switch {
@@ -284,24 +289,25 @@ func (s *Store) Commit(ctx context.Context, txn store.Txn) error {
 	return err
 }
 
-// call is one run of a commit script. It is copied for each attempt.
-type call struct {
+// run is a script with what it works on, or without a script the command that
+// args are, and its answer. It is copied for each attempt.
+type run struct {
 	script script
 	keys   []string
 	args   []any
-	answer int64
-	err    error
+	cmd    *goredis.Cmd
 }
 
-func (c call) only() call {
-	args := append([]any{}, c.args...)
+// only is a commit that looks whether it could be, and changes nothing.
+func (r run) only() run {
+	args := append([]any{}, r.args...)
 	args[1] = onlyLook
-	return call{script: commitKnown, keys: c.keys, args: args}
+	return run{script: commitKnown, keys: r.keys, args: args}
 }
 
-func (s *Store) commitCall(txn store.Txn) (c call, ids []string) {
+func (s *Store) commitCall(txn store.Txn) (c run, ids []string) {
 	k := s.keys[txn.Partition]
-	c = call{script: commitKnown, keys: []string{k.records, k.wakes}, args: make([]any, 0, 3+4*len(txn.Writes))}
+	c = run{script: commitKnown, keys: []string{k.records, k.wakes}, args: make([]any, 0, 3+4*len(txn.Writes))}
 	c.args = append(c.args, txn.Mark[:], "", s.marker)
 	if txn.Grows() {
 		c.script = commitNew
@@ -327,11 +333,10 @@ func (s *Store) commitCall(txn store.Txn) (c call, ids []string) {
 	return c, ids
 }
 
-// commitOnce lets one attempt run to its end, also when ctx is done before: then
-// it returns early, and the attempt ends by its timeout.
-func (s *Store) commitOnce(ctx context.Context, c *call) error {
-	own := *c
-	p := &parcel{run: own, done: make(chan struct{})}
+// ask lets one attempt run to its end, also when ctx is done before: then it
+// returns early, and the attempt ends by its timeout.
+func (s *Store) ask(ctx context.Context, r run) (*goredis.Cmd, error) {
+	p := &parcel{run: r, done: make(chan struct{})}
 	if s.outbox == nil {
 		go func() {
 			defer close(p.done)
@@ -341,24 +346,23 @@ func (s *Store) commitOnce(ctx context.Context, c *call) error {
 		select {
 		case s.outbox <- p:
 		case <-ctx.Done():
-			return errNotSent
+			return nil, errNotSent
 		case <-s.closing.Done():
-			return store.ErrClosed
+			return nil, store.ErrClosed
 		}
 	}
 	select {
 	case <-p.done:
-		c.answer = p.run.answer
-		return p.run.err
+		return p.cmd, p.err
 	case <-ctx.Done():
-		return ctx.Err()
+		return nil, ctx.Err()
 	}
 }
 
 // errNotSent: the context ended before anything was sent.
 var errNotSent = errors.New("not sent")
 
-// send takes whatever commits are waiting to the server, again and again.
+// send takes whatever is waiting to the server, again and again.
 func (s *Store) send() {
 	const most = 128
 	batch := make([]*parcel, 0, most)
@@ -385,57 +389,42 @@ func (s *Store) send() {
 	}
 }
 
-// deliver runs the scripts and notes what came of each.
+// deliver runs what a batch asks for and notes what came of each.
 func (s *Store) deliver(ctx context.Context, batch []*parcel) {
 	s.alive.RLock()
 	defer s.alive.RUnlock()
 	if s.closing.Err() != nil {
 		for _, p := range batch {
-			p.run.err = store.ErrClosed
+			p.err = store.ErrClosed
 		}
 		return
 	}
 	// Closing and the end of one caller's patience interrupt nobody's commit.
 	ctx = context.WithoutCancel(ctx)
-	runs := make([]run, len(batch))
+	runs := make([]*run, len(batch))
 	for i, p := range batch {
-		runs[i] = run{p.run.script, p.run.keys, p.run.args, nil}
+		runs[i] = &p.run
 	}
-	s.run(ctx, runs)
-	for i, p := range batch {
-		p.run.answer, p.run.err = runs[i].cmd.Int64()
-	}
+	runOn(ctx, s.client, runs)
 }
-
-// run is a script with what it works on, and its answer.
-type run struct {
-	script script
-	keys   []string
-	args   []any
-	cmd    *goredis.Cmd
-}
-
-func (s *Store) run(ctx context.Context, runs []run) { runOn(ctx, s.client, runs) }
 
 // runOn runs scripts by name, and those that the server does not know by their
 // text: it forgets them when it restarts, fails over or is told to.
-func runOn(ctx context.Context, client goredis.UniversalClient, runs []run) {
+func runOn(ctx context.Context, client goredis.UniversalClient, runs []*run) {
 	if len(runs) == 1 {
-		r := &runs[0]
-		if r.cmd = client.EvalSha(ctx, r.script.sha, r.keys, r.args...); unknownScript(r.cmd.Err()) {
+		r := runs[0]
+		if r.begin(ctx, client); unknownScript(r.cmd.Err()) {
 			r.cmd = client.Eval(ctx, r.script.text, r.keys, r.args...)
 		}
 		return
 	}
 	pipe := client.Pipeline()
-	for i := range runs {
-		r := &runs[i]
-		r.cmd = pipe.EvalSha(ctx, r.script.sha, r.keys, r.args...)
+	for _, r := range runs {
+		r.begin(ctx, pipe)
 	}
 	_, _ = pipe.Exec(ctx) // each command has its own error
 	pipe = client.Pipeline()
-	for i := range runs {
-		r := &runs[i]
+	for _, r := range runs {
 		if unknownScript(r.cmd.Err()) {
 			r.cmd = pipe.Eval(ctx, r.script.text, r.keys, r.args...)
 		}
@@ -443,6 +432,20 @@ func runOn(ctx context.Context, client goredis.UniversalClient, runs []run) {
 	if pipe.Len() > 0 {
 		_, _ = pipe.Exec(ctx)
 	}
+}
+
+// commands is a client or a pipeline.
+type commands interface {
+	EvalSha(ctx context.Context, sha string, keys []string, args ...any) *goredis.Cmd
+	Do(ctx context.Context, args ...any) *goredis.Cmd
+}
+
+func (r *run) begin(ctx context.Context, to commands) {
+	if r.script.sha == "" {
+		r.cmd = to.Do(ctx, r.args...)
+		return
+	}
+	r.cmd = to.EvalSha(ctx, r.script.sha, r.keys, r.args...)
 }
 
 func unknownScript(err error) bool { return err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT") }
@@ -460,10 +463,18 @@ func (s *Store) Load(ctx context.Context, partition uint8, ids ...string) ([]sto
 	if len(ids) == 0 {
 		return nil, nil
 	}
+	read := run{args: append(make([]any, 0, 3+len(ids)), "HMGET", s.keys[partition].records)}
+	for _, id := range ids {
+		read.args = append(read.args, id)
+	}
+	read.args = append(read.args, markerField)
 	var values []any
-	fields := append(slices.Clip(ids), markerField)
 	err = s.try(ctx, "load", patience, func(ctx context.Context) error {
-		got, err := await(ctx, func() ([]any, error) { return s.client.HMGet(ctx, s.keys[partition].records, fields...).Result() })
+		cmd, err := s.ask(ctx, read)
+		if err != nil {
+			return err
+		}
+		got, err := cmd.Slice()
 		if err != nil {
 			return err
 		}
