@@ -325,7 +325,8 @@ func FuzzInteraction(f *testing.F) {
 // No token but one that was signed here opens the page.
 func FuzzAckToken(f *testing.F) {
 	b := newBench(f)
-	good := ackURL(f, "https://callchain.example.org", "ana", time.Now().Add(24*time.Hour))
+	// The same in every process that takes part: a token of another second would be good as well.
+	good := ackURL(f, "https://callchain.example.org", "ana", time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC))
 	f.Add(strings.TrimPrefix(good, "/ack/"))
 	f.Add("")
 	f.Add("..")

@@ -60,7 +60,7 @@ const (
 	readToken    = "read-token-0123456789abcdef"
 	respondToken = "respond-token-0123456789abcdef"
 	signing      = "signing-secret-0123456789abcdef"
-	linkKey      = "link-key-0123456789abcdef0123456789abcdef"
+	linkKey      = "link-key-fedcba9876543210fedcba9876543210"
 )
 
 // snapshot loads a real configuration: the doors see what they see in earnest.
