@@ -31,6 +31,8 @@ type incident struct {
 	Risks          []string   `json:"risks"`
 	AcknowledgedBy string     `json:"acknowledged_by"`
 	NextStepAt     *time.Time `json:"next_step_at"`
+	NextPeople     []string   `json:"next_people"`
+	NextAs         string     `json:"next_as"`
 	OpenedAt       time.Time  `json:"opened_at"`
 	ClosedAt       *time.Time `json:"closed_at"`
 	Reason         string     `json:"reason"`
@@ -173,17 +175,44 @@ func printList(w io.Writer, list []incident) {
 		return
 	}
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "ID\tSTATE\tURGENCY\tSUBJECT\tALERT\tSINCE\tWITH")
+	fmt.Fprintln(tw, "ID\tSTATE\tURGENCY\tSUBJECT\tALERT\tSINCE\tWITH\tNEXT")
 	for i := range list {
 		inc := &list[i]
 		with := inc.AcknowledgedBy
 		if with == "" {
 			with = "-"
 		}
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", inc.ID, inc.stateWords(), inc.Urgency,
-			clean(inc.Subject), clean(inc.alert()), inc.OpenedAt.Format(stamp), clean(with))
+		next := "-"
+		if inc.NextStepAt != nil {
+			next = inc.nextWho() + " at " + inc.NextStepAt.UTC().Format("15:04:05")
+		}
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", inc.ID, inc.stateWords(), inc.Urgency,
+			clean(inc.Subject), clean(inc.alert()), inc.OpenedAt.Format(stamp), clean(with), clean(next))
 	}
 	_ = tw.Flush() // nobody to tell when the output is gone
+}
+
+// nextWho is who is paged at the next step.
+func (inc *incident) nextWho() string {
+	switch {
+	case inc.Exhausted:
+		return "fallback team"
+	case len(inc.NextPeople) == 0:
+		return "nobody further"
+	}
+	return strings.Join(inc.NextPeople, ", ")
+}
+
+// nextWords is when the next step comes, to whom and as what.
+func (inc *incident) nextWords() string {
+	if inc.NextStepAt == nil {
+		return ""
+	}
+	words := stampOf(inc.NextStepAt) + ": " + inc.nextWho()
+	if inc.NextAs != "" {
+		words += " (" + inc.NextAs + ")"
+	}
+	return words
 }
 
 func (inc *incident) stateWords() string {
@@ -210,7 +239,7 @@ func printIncident(w io.Writer, inc *incident, output string) {
 		{"State", inc.stateWords()}, {"Urgency", inc.Urgency}, {"Subject", inc.Subject + " (" + inc.Assessment + ")"},
 		{"Team", inc.Team}, {"Found by", inc.Reason}, {"Missing roles", strings.Join(inc.MissingRoles, ", ")},
 		{"Risks", strings.Join(inc.Risks, ", ")}, {"Since", inc.OpenedAt.Format(stamp)}, {"Acknowledged", inc.AcknowledgedBy},
-		{"Next step", stampOf(inc.NextStepAt)}, {"Resolved", stampOf(inc.ClosedAt)},
+		{"Next step", inc.nextWords()}, {"Resolved", stampOf(inc.ClosedAt)},
 	}
 	shown := clean
 	if output == "md" {

@@ -345,6 +345,12 @@ func who(v *notifiers.Incident, snap *Snapshot, inc *escalation.Incident) {
 	}
 }
 
+// Next is who is paged without an answer, as what and when, as the pages
+// say it; nil when no timer of the chain runs.
+func (s *Snapshot) Next(inc *escalation.Incident, now time.Time) *notifiers.Next {
+	return next(s, inc, now)
+}
+
 // next says what happens without an answer. It is a forecast: who is on call is
 // looked up again when the time comes.
 func next(snap *Snapshot, inc *escalation.Incident, now time.Time) *notifiers.Next {

@@ -91,6 +91,8 @@ type incident struct {
 	AcknowledgedBy string             `json:"acknowledged_by"`
 	AcknowledgedAt *time.Time         `json:"acknowledged_at"`
 	NextStepAt     *time.Time         `json:"next_step_at"`
+	NextPeople     []string           `json:"next_people"` // handles; none when nobody further is paged then
+	NextAs         string             `json:"next_as"`
 	Timeline       []entry            `json:"timeline"`
 	OpenedAt       time.Time          `json:"opened_at"`
 	ClosedAt       *time.Time         `json:"closed_at"`
@@ -131,14 +133,14 @@ type paged struct {
 	Failed string    `json:"failed"`
 }
 
-func show(v *view, inc *escalation.Incident) incident {
+func show(v *view, inc *escalation.Incident, now time.Time) incident {
 	env := escalation.Env{Router: v.Router, Settings: &v.Config.Escalation}
 	out := incident{
 		ID: inc.ID, State: inc.State, Exhausted: inc.Exhausted, Stale: inc.Stale, Held: inc.Held,
 		Subject: inc.Subject, Service: inc.Service, Named: inc.Named, Team: env.Team(inc),
 		Urgency: inc.Urgency, Assessment: inc.Assessment,
 		MissingRoles: notNil(inc.Missing), Risks: notNil(inc.Risks),
-		Alerts: []alert{}, AcknowledgedBy: inc.AcknowledgedBy(), NextStepAt: when(inc.NextStepAt()),
+		Alerts: []alert{}, AcknowledgedBy: inc.AcknowledgedBy(), NextStepAt: when(inc.NextStepAt()), NextPeople: []string{},
 		Timeline: []entry{}, OpenedAt: inc.OpenedAt.Time(), ClosedAt: when(inc.ClosedAt),
 		Round: inc.Round, Step: inc.Position, Paged: []paged{}, AlsoAffected: notNil(inc.AlsoAffected),
 		MatchedBy: inc.MatchedBy, Reason: inc.Reason, Test: inc.Kind == escalation.Test,
@@ -160,6 +162,9 @@ func show(v *view, inc *escalation.Incident) incident {
 	}
 	for _, e := range inc.Timeline {
 		out.Timeline = append(out.Timeline, entry{e.At.Time(), e.Text, e.By})
+	}
+	if n := v.Next(inc, now); n != nil {
+		out.NextPeople, out.NextAs = notNil(n.Names), n.As
 	}
 	for _, p := range inc.Paged {
 		out.Paged = append(out.Paged, paged{p.Handle, p.As, p.At.Time(), p.Step, p.Failed})
@@ -242,7 +247,7 @@ func (s *Server) listIncidents(r *http.Request, v *view) (any, error) {
 		Next      string     `json:"next"`
 	}{[]incident{}, next}
 	for i := range list {
-		out.Incidents = append(out.Incidents, show(v, &list[i]))
+		out.Incidents = append(out.Incidents, show(v, &list[i], s.engine.Now()))
 	}
 	return out, nil
 }
@@ -252,7 +257,7 @@ func (s *Server) showIncident(r *http.Request, v *view) (any, error) {
 	if err != nil {
 		return nil, unstored(err)
 	}
-	return show(v, &inc), nil
+	return show(v, &inc, s.engine.Now()), nil
 }
 
 // order is the body of an action.
@@ -363,7 +368,7 @@ func (s *Server) act(r *http.Request, v *view) (any, error) {
 		return nil, conflict("nobody_left", words(answer, by))
 	case escalation.Done, escalation.Unchanged:
 	}
-	return show(v, &inc), nil
+	return show(v, &inc, s.engine.Now()), nil
 }
 
 func (s *Server) testPage(r *http.Request, v *view) (any, error) {
@@ -389,7 +394,7 @@ func (s *Server) testPage(r *http.Request, v *view) (any, error) {
 	if err != nil {
 		return nil, unstored(err)
 	}
-	return show(v, &inc), nil
+	return show(v, &inc, s.engine.Now()), nil
 }
 
 func (s *Server) status(r *http.Request, v *view) (any, error) {

@@ -15,9 +15,9 @@ import (
 // contact data and no confidential incident, and change nothing.
 
 type row struct {
-	ID, Name, Urgency, Alert, Since, With string
-	State                                 escalation.State
-	Exhausted, Test                       bool
+	ID, Name, Urgency, Alert, Since, With, Next string
+	State                                       escalation.State
+	Exhausted, Test                             bool
 }
 
 func (s *Server) pages(mux *http.ServeMux) {
@@ -47,6 +47,7 @@ func (s *Server) listPage(w http.ResponseWriter, r *http.Request) {
 		Title, State, Next string
 		Incidents          []row
 	}{Title: title, State: state, Next: next}
+	snap, now := s.engine.Snapshot(), s.engine.Now()
 	for i := range list {
 		inc := &list[i]
 		if inc.Confidential {
@@ -54,7 +55,7 @@ func (s *Server) listPage(w http.ResponseWriter, r *http.Request) {
 		}
 		data.Incidents = append(data.Incidents, row{
 			ID: inc.ID, Name: subjectName(*inc), Urgency: string(inc.Urgency), Alert: alertName(inc),
-			Since: longClock(inc.OpenedAt), With: inc.AcknowledgedBy(),
+			Since: longClock(inc.OpenedAt), With: inc.AcknowledgedBy(), Next: nextStep(snap, inc, now),
 			State: inc.State, Exhausted: inc.Exhausted, Test: inc.Kind == escalation.Test,
 		})
 	}
@@ -83,7 +84,7 @@ func (s *Server) incidentPage(w http.ResponseWriter, r *http.Request) {
 	}{
 		Title: subjectName(inc) + ": " + alertName(&inc), ID: inc.ID, Urgency: string(inc.Urgency), Subject: inc.Subject,
 		Assessment: string(inc.Assessment), Reason: inc.Reason, Since: longClock(inc.OpenedAt), Closed: longClock(inc.ClosedAt),
-		With: inc.AcknowledgedBy(), Next: longClock(inc.NextStepAt()), State: inc.State, Exhausted: inc.Exhausted,
+		With: inc.AcknowledgedBy(), Next: nextStep(s.engine.Snapshot(), &inc, s.engine.Now()), State: inc.State, Exhausted: inc.Exhausted,
 	}
 	var missing, people []string
 	for _, role := range inc.Missing {
@@ -113,6 +114,25 @@ func (s *Server) incidentPage(w http.ResponseWriter, r *http.Request) {
 		data.Timeline = append(data.Timeline, line{e.At.Time().Format(time.DateTime) + " UTC", e.Text})
 	}
 	render(w, http.StatusOK, "incident", data)
+}
+
+// nextStep is who is paged next without an answer, and when; "" without a timer.
+func nextStep(snap *engine.Snapshot, inc *escalation.Incident, now time.Time) string {
+	at := inc.NextStepAt()
+	if at == 0 {
+		return ""
+	}
+	who := "nobody further is paged"
+	switch n := snap.Next(inc, now); {
+	case inc.Exhausted:
+		who = "the fallback team again"
+	case n != nil && len(n.Names) > 0:
+		who = strings.Join(n.Names, ", ")
+		if n.As != "" {
+			who += " (" + n.As + ")"
+		}
+	}
+	return longClock(at) + ": " + who
 }
 
 func alertName(inc *escalation.Incident) string {

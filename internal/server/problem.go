@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"callchain/escalation/engine"
+	"callchain/escalation/store"
 )
 
 // problem is an error as RFC 9457 wants it. Code tells programs which one.
@@ -44,6 +45,9 @@ func fail(status int, code, detail string) error {
 func unstored(err error) error {
 	if errors.Is(err, engine.ErrNotFound) {
 		return &failure{http.StatusNotFound, "not_found", "there is no such incident, or it was closed long ago and is not kept any more", err}
+	}
+	if errors.Is(err, store.ErrFull) {
+		return &failure{http.StatusServiceUnavailable, "store_full", "the store is full: what is new is refused, acknowledgements still pass; give it more room", err}
 	}
 	return &failure{http.StatusServiceUnavailable, "store_unavailable", "the store did not answer in time; nothing is known to have changed, try again", err}
 }

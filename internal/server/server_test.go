@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -22,6 +23,7 @@ import (
 	"callchain/config"
 	"callchain/escalation"
 	"callchain/escalation/engine"
+	"callchain/escalation/store"
 	"callchain/notifiers/slack"
 	"callchain/routing"
 	"callchain/routing/catalog"
@@ -609,6 +611,14 @@ func TestAPIStoreAway(t *testing.T) {
 	if w.Code != 503 || w.Header().Get("Retry-After") == "" || strings.Contains(w.Body.String(), "fire") {
 		t.Errorf("%d %v %s", w.Code, w.Header(), w.Body)
 	}
+	// A full store does answer; waiting does not help.
+	b.engine.answer = func(escalation.Event) (escalation.Answer, error) {
+		return escalation.Answer{}, fmt.Errorf("commit: %w", store.ErrFull)
+	}
+	w = b.do("POST", "/api/v1/incidents/0c-k7f3k/ack", `{"by":"ana"}`, "Authorization", "Bearer "+respondToken)
+	if w.Code != 503 || !strings.Contains(w.Body.String(), `"code":"store_full"`) {
+		t.Errorf("a full store: %d %s", w.Code, w.Body)
+	}
 }
 
 func TestActionsCarryWhatWasSaid(t *testing.T) {
@@ -632,7 +642,7 @@ func TestIncidentFields(t *testing.T) {
 	for name, want := range map[string]string{
 		"id": `"0c-k7f3k"`, "state": `"triggered"`, "exhausted": "false", "stale": "false", "held": "false", "subject": `"service:parsoid"`,
 		"service": `"parsoid"`, "team": `"sre"`, "urgency": `"page"`, "assessment": `"owned"`, "missing_roles": "[]", "risks": "[]", "alerts": "[]",
-		"acknowledged_by": `""`, "next_step_at": "null", "timeline": "[]", "closed_at": "null", "round": "0", "step": "0", "paged": "[]",
+		"acknowledged_by": `""`, "next_step_at": "null", "next_people": "[]", "next_as": `""`, "timeline": "[]", "closed_at": "null", "round": "0", "step": "0", "paged": "[]",
 		"also_affected": "[]", "matched_by": `""`, "test": "false",
 	} {
 		if string(got[name]) != want {
@@ -641,6 +651,48 @@ func TestIncidentFields(t *testing.T) {
 	}
 	if !strings.HasSuffix(string(got["opened_at"]), `Z"`) {
 		t.Errorf("opened_at is %s", got["opened_at"])
+	}
+}
+
+// Who is next stands wherever an incident is shown: when callchain cannot page,
+// somebody has to call them.
+func TestNextStep(t *testing.T) {
+	now := time.Date(2026, 11, 20, 3, 0, 0, 0, time.UTC)
+	for _, tc := range []struct {
+		name             string
+		change           func(*escalation.Incident)
+		people, as, page string
+	}{
+		{"somebody new", func(inc *escalation.Incident) { inc.RoundPaged = []string{"ana"} },
+			`["ben"]`, `"incident response owner of parsoid"`, "2026-11-20 03:10 UTC: ben (incident response owner of parsoid)"},
+		{"a new round", func(inc *escalation.Incident) { inc.Through, inc.RoundPaged = 99, []string{"ana", "ben"} },
+			`["ana","ben"]`, `"incident response owner of parsoid"`, "2026-11-20 03:10 UTC: ana, ben (incident response owner of parsoid)"},
+		{"nobody is left", func(inc *escalation.Incident) { inc.Through, inc.Round = 99, 2 },
+			`[]`, `""`, "2026-11-20 03:10 UTC: nobody further is paged"},
+		{"nobody answered", func(inc *escalation.Incident) {
+			inc.Exhausted, inc.ExhaustAt, inc.Deadline = true, inc.Deadline, 0
+		}, `[]`, `""`, "2026-11-20 03:10 UTC: the fallback team again"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			b := newBench(t)
+			b.engine.now = now
+			inc := &b.engine.incident
+			inc.Round, inc.Deadline = 1, escalation.At(now.Add(10*time.Minute))
+			tc.change(inc)
+			w := b.do("GET", "/api/v1/incidents/0c-k7f3k", "", "Authorization", "Bearer "+readToken)
+			var got map[string]json.RawMessage
+			if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
+				t.Fatal(err)
+			}
+			if string(got["next_people"]) != tc.people || string(got["next_as"]) != tc.as {
+				t.Errorf("next is %s as %s, want %s as %s", got["next_people"], got["next_as"], tc.people, tc.as)
+			}
+			for _, path := range []string{"/", "/incidents/0c-k7f3k"} {
+				if w := b.do("GET", path, ""); !strings.Contains(w.Body.String(), tc.page) {
+					t.Errorf("%s does not say %q: %s", path, tc.page, w.Body)
+				}
+			}
+		})
 	}
 }
 
