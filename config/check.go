@@ -260,6 +260,9 @@ func (ck *checker) notifiers() {
 	if n.Slack == nil && n.Email == nil && !ck.c.Shadow.V {
 		ck.errorf(n.Pos, "notifiers: neither slack nor email is configured, so nobody could be paged; add one of them")
 	}
+	if ck.c.Shadow.V {
+		ck.warnf(ck.c.Shadow.Pos, "shadow is true: nothing is sent, nobody is woken; remove it when people are to be paged")
+	}
 	if s := n.Slack; s != nil {
 		ck.url("notifiers.slack.api_url", &s.APIURL)
 		ck.required(s.Pos, "notifiers.slack", "bot_token_file", s.BotTokenFile, "secrets/slack-bot-token")

@@ -37,6 +37,7 @@ type incident struct {
 	ClosedAt       *time.Time `json:"closed_at"`
 	Reason         string     `json:"reason"`
 	Test           bool       `json:"test"`
+	Shadow         bool       `json:"shadow"`
 	Alerts         []struct {
 		Status      string            `json:"status"`
 		Labels      map[string]string `json:"labels"`
@@ -216,10 +217,14 @@ func (inc *incident) nextWords() string {
 }
 
 func (inc *incident) stateWords() string {
+	words := inc.State
 	if inc.Exhausted {
-		return inc.State + ", nobody answered"
+		words += ", nobody answered"
 	}
-	return inc.State
+	if inc.Shadow {
+		words += ", shadow: nothing is sent"
+	}
+	return words
 }
 
 // printOutcome says what an action came to.

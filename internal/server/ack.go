@@ -79,7 +79,7 @@ func (s *Server) ackPress(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case errors.Is(err, engine.ErrNotFound):
-		ackSay(w, http.StatusNotFound, "Nothing to acknowledge", "Incident "+claim.Incident+" was closed long ago and is not kept any more. You need do nothing.")
+		ackSay(w, http.StatusNotFound, "Not known here any more", "callchain does not know incident "+claim.Incident+" any more: its store lost it, or it was closed long ago. Look in Alertmanager whether the alert still fires: if so, it is paged anew when Alertmanager sends it again.")
 	case err != nil:
 		s.log.Error("acknowledgement not stored", "incident", claim.Incident, "err", err)
 		w.Header().Set("Retry-After", "5")

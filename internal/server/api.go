@@ -103,6 +103,7 @@ type incident struct {
 	MatchedBy      string             `json:"matched_by"`
 	Reason         string             `json:"reason"`
 	Test           bool               `json:"test"`
+	Shadow         bool               `json:"shadow"` // nothing is sent now: who is paged only would have been
 	Source         string             `json:"source"`
 	GroupLabels    map[string]string  `json:"group_labels"`
 	Firing         int                `json:"firing"`
@@ -143,7 +144,7 @@ func show(v *view, inc *escalation.Incident, now time.Time) incident {
 		Alerts: []alert{}, AcknowledgedBy: inc.AcknowledgedBy(), NextStepAt: when(inc.NextStepAt()), NextPeople: []string{},
 		Timeline: []entry{}, OpenedAt: inc.OpenedAt.Time(), ClosedAt: when(inc.ClosedAt),
 		Round: inc.Round, Step: inc.Position, Paged: []paged{}, AlsoAffected: notNil(inc.AlsoAffected),
-		MatchedBy: inc.MatchedBy, Reason: inc.Reason, Test: inc.Kind == escalation.Test,
+		MatchedBy: inc.MatchedBy, Reason: inc.Reason, Test: inc.Kind == escalation.Test, Shadow: v.Config.Shadow.V,
 		Source: inc.Source, GroupLabels: notNilMap(inc.GroupLabels), Firing: inc.Firing(), Truncated: inc.Truncated,
 	}
 	if inc.Ack != nil && out.AcknowledgedBy != "" {
@@ -383,6 +384,9 @@ func (s *Server) testPage(r *http.Request, v *view) (any, error) {
 		return nil, fail(http.StatusUnprocessableEntity, "unknown_person",
 			fmt.Sprintf("person: no person of the catalog has the handle %q; use the name under people in the catalog", o.Person))
 	}
+	if v.Config.Shadow.V {
+		return nil, fail(http.StatusConflict, "shadow", "shadow is true in callchain.yml: nothing is sent, and no test page either")
+	}
 	if o.By == "" {
 		o.By = o.Person
 	}
@@ -404,6 +408,7 @@ func (s *Server) status(r *http.Request, v *view) (any, error) {
 		StartedAt time.Time `json:"started_at"`
 		Now       time.Time `json:"now"`
 		Ready     bool      `json:"ready"`
+		Shadow    bool      `json:"shadow"`
 		Config    string    `json:"config_file"`
 		Services  int       `json:"services"`
 		Teams     int       `json:"teams"`
@@ -411,7 +416,7 @@ func (s *Server) status(r *http.Request, v *view) (any, error) {
 		Fallback  string    `json:"fallback_team"`
 		Channels  []string  `json:"channels"`
 	}{
-		s.deps.Version, s.started.UTC(), s.engine.Now().UTC(), ready == nil, v.Config.File,
+		s.deps.Version, s.started.UTC(), s.engine.Now().UTC(), ready == nil, v.Config.Shadow.V, v.Config.File,
 		len(v.Catalog.Services()), len(v.Catalog.Teams()), len(v.Catalog.People()), v.Router.Fallback().Name, []string{},
 	}
 	if v.Config.Notifiers.Slack != nil {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"callchain/escalation"
+	"callchain/escalation/engine"
 	"callchain/internal/acklink"
 	"callchain/notifiers/slack"
 )
@@ -67,7 +68,7 @@ func TestSlackPress(t *testing.T) {
 		{"escalate", "U01ANA", "T1", "escalate", token, escalation.Answer{Kind: escalation.Done}, nil, 200, "ana", "", "", false},
 		{"escalate too late", "U01ANA", "T1", "escalate", token, escalation.Answer{Kind: escalation.MovedOn}, nil, 200, "ana", "This press was for an earlier step", "", false},
 		{"escalate at the end", "U01ANA", "T1", "escalate", token, escalation.Answer{Kind: escalation.NobodyLeft}, nil, 200, "ana", "There is nobody after this step.", "", false},
-		{"incident that is gone", "U01ANA", "T1", "ack", "v1|00-none|1|1|1", escalation.Answer{}, nil, 200, "ana", "not kept any more", "", false},
+		{"incident that is gone", "U01ANA", "T1", "ack", "v1|00-none|1|1|1", escalation.Answer{}, nil, 200, "ana", "Look in Alertmanager", "", false},
 		{"store away", "U01ANA", "T1", "ack", token, escalation.Answer{}, errStore, 503, "ana", "", "", false},
 		{"no token of ours", "U01ANA", "T1", "ack", "x", escalation.Answer{}, nil, 400, "", "", "", false},
 		{"no button of ours", "U01ANA", "T1", "frob", token, escalation.Answer{}, nil, 400, "", "", "", false},
@@ -295,6 +296,22 @@ func TestAckLinkOfSomebodyPaged(t *testing.T) {
 		page := b.do("GET", link, "")
 		time.Sleep(time.Second)
 		if w := b.do("POST", link, form(page), "Content-Type", formType); w.Code != 200 || !strings.Contains(w.Body.String(), "You (ana) acknowledged") {
+			t.Errorf("%d %s", w.Code, w.Body)
+		}
+	})
+}
+
+// A link outlives its incident only when the store lost it: the alert may fire
+// still, and whoever presses must not go back to sleep.
+func TestAckLinkOfLostIncident(t *testing.T) {
+	b := newBench(t)
+	b.engine.answer = func(escalation.Event) (escalation.Answer, error) { return escalation.Answer{}, engine.ErrNotFound }
+	synctest.Test(t, func(t *testing.T) {
+		link := ackURL(t, "https://callchain.example.org", "ana", time.Now().Add(time.Hour))
+		page := b.do("GET", link, "")
+		time.Sleep(time.Second)
+		w := b.do("POST", link, form(page), "Content-Type", formType)
+		if w.Code != 404 || !strings.Contains(w.Body.String(), "its store lost it") || !strings.Contains(w.Body.String(), "Look in Alertmanager") {
 			t.Errorf("%d %s", w.Code, w.Body)
 		}
 	})

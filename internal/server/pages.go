@@ -20,6 +20,13 @@ type row struct {
 	Exhausted, Test                             bool
 }
 
+// frame is what every page has at its head.
+type frame struct {
+	Shadow bool // nothing is sent: nobody was woken, whatever the page says
+}
+
+func (s *Server) frame() frame { return frame{Shadow: s.engine.Snapshot().Config.Shadow.V} }
+
 func (s *Server) pages(mux *http.ServeMux) {
 	mux.Handle("/{$}", methods{"GET": s.listPage})
 	mux.Handle("/incidents/{id}", methods{"GET": s.incidentPage})
@@ -46,7 +53,8 @@ func (s *Server) listPage(w http.ResponseWriter, r *http.Request) {
 	data := struct {
 		Title, State, Next string
 		Incidents          []row
-	}{Title: title, State: state, Next: next}
+		frame
+	}{frame: s.frame(), Title: title, State: state, Next: next}
 	snap, now := s.engine.Snapshot(), s.engine.Now()
 	for i := range list {
 		inc := &list[i]
@@ -55,7 +63,7 @@ func (s *Server) listPage(w http.ResponseWriter, r *http.Request) {
 		}
 		data.Incidents = append(data.Incidents, row{
 			ID: inc.ID, Name: subjectName(*inc), Urgency: string(inc.Urgency), Alert: alertName(inc),
-			Since: longClock(inc.OpenedAt), With: inc.AcknowledgedBy(), Next: nextStep(snap, inc, now),
+			Since: longClock(inc.OpenedAt), With: inc.AcknowledgedBy(), Next: nextStep(snap, inc, now, brief),
 			State: inc.State, Exhausted: inc.Exhausted, Test: inc.Kind == escalation.Test,
 		})
 	}
@@ -81,10 +89,12 @@ func (s *Server) incidentPage(w http.ResponseWriter, r *http.Request) {
 		Exhausted                                                                                  bool
 		Alerts                                                                                     []shownAlert
 		Timeline                                                                                   []line
+		frame
 	}{
+		frame: s.frame(),
 		Title: subjectName(inc) + ": " + alertName(&inc), ID: inc.ID, Urgency: string(inc.Urgency), Subject: inc.Subject,
 		Assessment: string(inc.Assessment), Reason: inc.Reason, Since: longClock(inc.OpenedAt), Closed: longClock(inc.ClosedAt),
-		With: inc.AcknowledgedBy(), Next: nextStep(s.engine.Snapshot(), &inc, s.engine.Now()), State: inc.State, Exhausted: inc.Exhausted,
+		With: inc.AcknowledgedBy(), Next: nextStep(s.engine.Snapshot(), &inc, s.engine.Now(), !brief), State: inc.State, Exhausted: inc.Exhausted,
 	}
 	var missing, people []string
 	for _, role := range inc.Missing {
@@ -116,8 +126,11 @@ func (s *Server) incidentPage(w http.ResponseWriter, r *http.Request) {
 	render(w, http.StatusOK, "incident", data)
 }
 
+// brief leaves out as what they are paged: a list has room for the names.
+const brief = true
+
 // nextStep is who is paged next without an answer, and when; "" without a timer.
-func nextStep(snap *engine.Snapshot, inc *escalation.Incident, now time.Time) string {
+func nextStep(snap *engine.Snapshot, inc *escalation.Incident, now time.Time, short bool) string {
 	at := inc.NextStepAt()
 	if at == 0 {
 		return ""
@@ -128,7 +141,7 @@ func nextStep(snap *engine.Snapshot, inc *escalation.Incident, now time.Time) st
 		who = "the fallback team again"
 	case n != nil && len(n.Names) > 0:
 		who = strings.Join(n.Names, ", ")
-		if n.As != "" {
+		if n.As != "" && !short {
 			who += " (" + n.As + ")"
 		}
 	}

@@ -44,7 +44,7 @@ func fail(status int, code, detail string) error {
 // unstored is the failure of whatever the engine could not do.
 func unstored(err error) error {
 	if errors.Is(err, engine.ErrNotFound) {
-		return &failure{http.StatusNotFound, "not_found", "there is no such incident, or it was closed long ago and is not kept any more", err}
+		return &failure{http.StatusNotFound, "not_found", "callchain knows no such incident: check the id; if it once was one, the store lost it, or it was closed long ago", err}
 	}
 	if errors.Is(err, store.ErrFull) {
 		return &failure{http.StatusServiceUnavailable, "store_full", "the store is full: what is new is refused, acknowledgements still pass; give it more room", err}

@@ -148,7 +148,8 @@ func (s *Server) reportPage(w http.ResponseWriter, r *http.Request) {
 	data := struct {
 		report.Document
 		Previous, Next string // "" if it is not kept any more, or has not begun
-	}{Document: doc}
+		frame
+	}{Document: doc, frame: s.frame()}
 	if before := rep.Period.Previous(); before.To >= s.keptSince(v) {
 		data.Previous = before.Week
 	}
@@ -177,7 +178,8 @@ func (s *Server) risksPage(w http.ResponseWriter, r *http.Request) {
 		Left            int
 		Kinds           []shownKind
 		Risks           []shownRisk
-	}{Title: "Risks", From: list.From, To: list.To, Left: list.Left}
+		frame
+	}{frame: s.frame(), Title: "Risks", From: list.From, To: list.To, Left: list.Left}
 	for _, c := range list.Counts {
 		q := url.Values{"kind": {string(c.Kind)}}
 		for _, keep := range []string{"service", "since"} {

@@ -101,7 +101,7 @@ func (s *Server) press(ctx context.Context, app Slack, press slack.Interaction, 
 	}
 	inc, answer, err := s.engine.Do(ctx, id, ev)
 	if errors.Is(err, engine.ErrNotFound) {
-		return "This incident was closed long ago and is not kept any more; nothing changed.", "", nil
+		return "callchain does not know this incident any more: its store lost it, or it was closed long ago. Nothing changed. Look in Alertmanager whether the alert still fires.", "", nil
 	}
 	if err != nil {
 		return "", "", err
