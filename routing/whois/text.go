@@ -128,6 +128,7 @@ func (p Person) text() string {
 	fmt.Fprintf(&b, "Person %s (%s)\n", p.Name, p.Place)
 	b.line("email", p.Email)
 	b.line("slack", p.Slack)
+	b.line("phone", p.Phone)
 	b.line("there it is", p.Local+", "+p.Timezone)
 	b.list("paged by", p.Contact)
 	b.list("teams", p.Teams)

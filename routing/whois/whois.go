@@ -98,6 +98,7 @@ type Person struct {
 	Name     string   `json:"name"`
 	Email    string   `json:"email"`
 	Slack    string   `json:"slack"`
+	Phone    string   `json:"phone"`
 	Timezone string   `json:"timezone"`
 	Local    string   `json:"local_time"` // at the instant, where they are
 	Contact  []string `json:"contact"`
@@ -298,7 +299,7 @@ func team(c *catalog.Catalog, t *catalog.Team, at time.Time) Team {
 func person(r *routing.Router, p *catalog.Person, at time.Time) Person {
 	c := r.Catalog()
 	out := Person{
-		Name: p.Handle, Email: p.Email, Slack: p.Slack, Timezone: p.Timezone.String(),
+		Name: p.Handle, Email: p.Email, Slack: p.Slack, Phone: p.Phone, Timezone: p.Timezone.String(),
 		Local: at.In(p.Timezone).Format("Mon 2006-01-02 15:04 MST"), Contact: list(p.Contact),
 		Teams: []string{}, Leads: []string{}, Manages: []string{}, Directs: []string{}, Holds: []string{},
 		Duties: []Duty{}, Owns: []string{}, Chains: []Place{}, Place: p.Pos.String(),
