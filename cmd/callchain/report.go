@@ -110,7 +110,7 @@ func printRisks(w io.Writer, list weekly.RiskList) {
 		for _, role := range r.MissingRoles {
 			missing = append(missing, string(role))
 		}
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", r.At.UTC().Format(stamp), r.Kind, orDash(r.Subject),
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", r.At.UTC().Format(stamp), r.Kind, orDash(r.About()),
 			orDash(strings.Join(missing, ",")), orDash(r.Alert), orDash(r.Incident))
 	}
 	_ = tw.Flush() // nobody to tell when the output is gone

@@ -191,7 +191,7 @@ func (s *Server) risksPage(w http.ResponseWriter, r *http.Request) {
 	}
 	for _, k := range list.Risks {
 		data.Risks = append(data.Risks, shownRisk{
-			At: k.At.UTC().Format("2006-01-02 15:04 UTC"), Kind: riskWord(k.Kind), Subject: k.Subject, Team: k.Team,
+			At: k.At.UTC().Format("2006-01-02 15:04 UTC"), Kind: riskWord(k.Kind), Subject: k.About(), Team: k.Team,
 			Alert: k.Alert, Incident: k.Incident, Missing: joinRoles(k.MissingRoles),
 		})
 	}

@@ -232,11 +232,16 @@ func (r Report) CSV() (string, error) {
 	return b.String(), nil
 }
 
+// name is the name that the catalog lacks; without one, the team that the alerts
+// name.
 func (u Unknown) name() string {
+	if u.Named != "" {
+		return u.Named
+	}
 	if team, ok := strings.CutPrefix(u.Subject, "team:"); ok {
 		return team
 	}
-	return u.Named
+	return ""
 }
 
 func keys(in []config.Role) string {

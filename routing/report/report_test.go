@@ -52,6 +52,24 @@ func indented(t testing.TB, v any) string {
 	return b.String()
 }
 
+// The name that the catalog lacks is what has to be added: it is told also where
+// a team's label decided whom to ask.
+func TestNameThatTheCatalogLacks(t *testing.T) {
+	for _, tc := range []struct{ subject, named, name, about string }{
+		{"name:thumbor", "thumbor", "thumbor", "name:thumbor"},
+		{"team:sre", "thumbor", "thumbor", "team:sre (thumbor)"},
+		{"team:sre", "", "sre", "team:sre"},
+		{"unmapped", "", "", "unmapped"},
+	} {
+		if got := (Unknown{Subject: tc.subject, Named: tc.named}).name(); got != tc.name {
+			t.Errorf("%s, %q: name %q, want %q", tc.subject, tc.named, got, tc.name)
+		}
+		if got := (RecordedRisk{Subject: tc.subject, Named: tc.named}).About(); got != tc.about {
+			t.Errorf("%s, %q: about %q, want %q", tc.subject, tc.named, got, tc.about)
+		}
+	}
+}
+
 // TestFormats holds each kind of week in each format against a file.
 func TestFormats(t *testing.T) {
 	for _, w := range weeks {

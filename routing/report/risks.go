@@ -48,6 +48,15 @@ type RecordedRisk struct {
 	Incident     string             `json:"incident"` // "" if none was opened
 }
 
+// About is the subject, with the name that has to be added to the catalog where
+// a team's label decided and the subject does not tell it.
+func (r RecordedRisk) About() string {
+	if r.Named != "" && strings.HasPrefix(r.Subject, "team:") {
+		return r.Subject + " (" + r.Named + ")"
+	}
+	return r.Subject
+}
+
 // KindCount is how often a kind of risk was recorded: once per incident, or per
 // alert that opened none.
 type KindCount struct {
