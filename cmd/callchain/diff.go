@@ -99,7 +99,7 @@ func diffRoutes(r *diff.Report, before, after *diff.Side, cfg *config.Config, al
 			return err
 		}
 	}
-	r.Replay = replayer.Result()
+	r.Replayed(replayer)
 	return nil
 }
 
