@@ -74,7 +74,7 @@ func (s Service) text() string {
 			who = r.Note
 		}
 		place := ""
-		if r.Team != "" || r.Held != "" {
+		if r.Team != "" || r.HeldBy != "" {
 			place = "  (" + r.Place + ")"
 		}
 		fmt.Fprintf(&b, "  %-24s %s%s\n", r.Role, who, place)
