@@ -455,6 +455,15 @@ func Nearest(got string, names []string) string {
 	return best
 }
 
+// Meant adds the name that was probably meant, if one is close, to what can be
+// done about a name that is not known.
+func Meant(todo, got string, names []string) string {
+	if near := Nearest(got, names); near != "" {
+		return todo + "; did you mean " + near + "?"
+	}
+	return todo
+}
+
 // distance counts the letters to insert, remove, replace or swap with a
 // neighbour to get from a to b.
 func distance(a, b string) int {

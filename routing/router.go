@@ -109,12 +109,30 @@ func (r *Router) compilePolicies(cfg *config.Config, ps *config.Problems) {
 			kind, who, named := strings.Cut(s.Notify.V, ":")
 			switch {
 			case named && kind == "team" && r.catalog.Team(who) == nil:
-				ps.Warnc(CodeReference, s.Notify.Pos, "escalation.policies.steps.notify: the catalog has no team %q, so this step is skipped; add the team or correct the name", who)
+				ps.Warnc(CodeReference, s.Notify.Pos, "escalation.policies.steps.notify: the catalog has no team %q, so this step is skipped; %s", who, r.orTeam(who))
 			case named && kind == "person" && r.catalog.Person(who) == nil:
 				ps.Warnc(CodeReference, s.Notify.Pos, "escalation.policies.steps.notify: the catalog has no person %q, so this step is skipped; add the person or correct the name", who)
 			}
 		}
 	}
+}
+
+// orTeam is what to do about a team that the catalog lacks.
+func (r *Router) orTeam(name string) string {
+	var names []string
+	for _, t := range r.catalog.Teams() {
+		names = append(append(names, t.Name), t.Aliases...)
+	}
+	return config.Meant("add the team or correct the name", name, names)
+}
+
+// orService is what to do about a service that the catalog lacks.
+func (r *Router) orService(name string) string {
+	var names []string
+	for _, s := range r.catalog.Services() {
+		names = append(append(names, s.Name), s.Aliases...)
+	}
+	return config.Meant("add the service or correct the name", name, names)
 }
 
 func (r *Router) compileFallback(cfg *config.Config, ps *config.Problems) {
@@ -124,7 +142,7 @@ func (r *Router) compileFallback(cfg *config.Config, ps *config.Problems) {
 	case at.V == "":
 		ps.Errorc(CodeFallback, cmp.Or(at.Pos, cfg.Routing.Pos), "routing.fallback_team is missing; name the team that is asked when nobody else is left")
 	case r.fallback == nil:
-		ps.Errorc(CodeFallback, at.Pos, "routing.fallback_team: the catalog has no team %q; add the team or correct the name", at.V)
+		ps.Errorc(CodeFallback, at.Pos, "routing.fallback_team: the catalog has no team %q; %s", at.V, r.orTeam(at.V))
 	case r.fallback.Kind == config.Volunteer:
 		ps.Errorc(CodeFallback, at.Pos, "routing.fallback_team: %s is a team of volunteers, who are told but never waited for; name a staff team", r.fallback.Name)
 	case !reachesSomebody(r.fallback, cfg.Notifiers):
@@ -135,11 +153,11 @@ func (r *Router) compileFallback(cfg *config.Config, ps *config.Problems) {
 		ps.Errorc(CodeFallback, at.Pos, "routing.fallback_team: %s reaches nobody; give the team a member with %s", r.fallback.Name, what)
 	}
 	if t := cfg.Self.Team; t.Set() && r.catalog.Team(t.V) == nil {
-		ps.Warnc(CodeReference, t.Pos, "self.team: the catalog has no team %q, the fallback team is told instead; add the team or correct the name", t.V)
+		ps.Warnc(CodeReference, t.Pos, "self.team: the catalog has no team %q, the fallback team is told instead; %s", t.V, r.orTeam(t.V))
 	}
 	for _, h := range cfg.Alertmanager.Heartbeats {
 		if h.Team.V != "" && r.catalog.Team(h.Team.V) == nil {
-			ps.Warnc(CodeReference, h.Team.Pos, "alertmanager.heartbeats.team: the catalog has no team %q, the fallback team is paged instead; add the team or correct the name", h.Team.V)
+			ps.Warnc(CodeReference, h.Team.Pos, "alertmanager.heartbeats.team: the catalog has no team %q, the fallback team is paged instead; %s", h.Team.V, r.orTeam(h.Team.V))
 		}
 	}
 }
@@ -174,14 +192,14 @@ func (r *Router) compileRules(rules []config.Rule, ps *config.Problems) {
 			} else if n.literal() {
 				for _, given := range splitNames(c.Service.V, out.split) {
 					if r.catalog.Service(given) == nil {
-						ps.Warnc(CodeYield, cmp.Or(c.Service.Pos, c.Pos), "routing.rules.service: rule %q names %q, which the catalog lacks; add the service or correct the name", title, given)
+						ps.Warnc(CodeYield, cmp.Or(c.Service.Pos, c.Pos), "routing.rules.service: rule %q names %q, which the catalog lacks; %s", title, given, r.orService(given))
 					}
 				}
 			}
 			out.service = n
 		}
 		if c.Team.V != "" && r.catalog.Team(c.Team.V) == nil {
-			ps.Warnc(CodeReference, cmp.Or(c.Team.Pos, c.Pos), "routing.rules.team: rule %q names team %q, which the catalog lacks; add the team or correct the name", title, c.Team.V)
+			ps.Warnc(CodeReference, cmp.Or(c.Team.Pos, c.Pos), "routing.rules.team: rule %q names team %q, which the catalog lacks; %s", title, c.Team.V, r.orTeam(c.Team.V))
 		}
 		if c.Policy.V != "" && r.policies[c.Policy.V] == nil {
 			ps.Warnc(CodePolicy, cmp.Or(c.Policy.Pos, c.Pos), "routing.rules.policy: rule %q names policy %q, which does not exist, so default is used; add it to escalation.policies or correct the name", title, c.Policy.V)

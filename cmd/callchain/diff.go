@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/alecthomas/kingpin/v2"
@@ -35,13 +36,9 @@ func diffCommand(all *kingpin.CmdClause, commands map[string]command) {
 		if err != nil {
 			return err
 		}
-		before, err := catalogSide(ctx, *from)
+		before, after, err := bothSides(ctx, *from, *to)
 		if err != nil {
-			return fmt.Errorf("read OLD: %w", err)
-		}
-		after, err := catalogSide(ctx, *to)
-		if err != nil {
-			return fmt.Errorf("read NEW: %w", err)
+			return err
 		}
 		var cfg *config.Config
 		if *file != "" {
@@ -78,11 +75,15 @@ func diffCommand(all *kingpin.CmdClause, commands map[string]command) {
 // diffRoutes adds what only routing can tell: references of the configuration,
 // chains, recorded alerts.
 func diffRoutes(r *diff.Report, before, after *diff.Side, cfg *config.Config, alerts []string, std streams, now time.Time) error {
-	was, ps := before.Router(cfg)
+	var was, is *routing.Router
+	var ps, more config.Problems
+	var wait sync.WaitGroup
+	wait.Go(func() { was, ps = before.Router(cfg) })
+	is, more = after.Router(cfg)
+	wait.Wait()
 	if was == nil {
 		return fmt.Errorf("the configuration cannot be used with OLD: %w", ps.Err())
 	}
-	is, more := after.Router(cfg)
 	if is == nil {
 		return fmt.Errorf("the configuration cannot be used with NEW: %w", more.Err())
 	}
@@ -99,8 +100,25 @@ func diffRoutes(r *diff.Report, before, after *diff.Side, cfg *config.Config, al
 			return err
 		}
 	}
-	r.Replay = replayer.Result()
+	r.Replayed(replayer)
 	return nil
+}
+
+// bothSides reads the two catalogs at once: of a large one, reading is the most
+// of the work.
+func bothSides(ctx context.Context, from, to string) (before, after *diff.Side, err error) {
+	var failed error
+	var wait sync.WaitGroup
+	wait.Go(func() { before, failed = catalogSide(ctx, from) })
+	after, err = catalogSide(ctx, to)
+	wait.Wait()
+	switch {
+	case failed != nil:
+		return nil, nil, fmt.Errorf("read OLD: %w", failed)
+	case err != nil:
+		return nil, nil, fmt.Errorf("read NEW: %w", err)
+	}
+	return before, after, nil
 }
 
 // catalogSide reads the files that one argument names.

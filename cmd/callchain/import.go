@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -14,6 +15,7 @@ import (
 	"github.com/alecthomas/kingpin/v2"
 
 	"callchain/config"
+	"callchain/routing/catalog"
 	"callchain/routing/catalog/convert"
 )
 
@@ -26,10 +28,14 @@ func importCommand(all *kingpin.CmdClause, commands map[string]command) {
 	columns := c.Flag("column", "Table: what a column holds, like Squad=steward; ignore drops it. Repeatable.").PlaceHolder("NAME=FIELD").Strings()
 	since := c.Flag("since", "The day since when services without an owner are known to have none. Default: today.").PlaceHolder("YYYY-MM-DD").String()
 	only := c.Flag("only", "Print only these: people, teams or services. Repeatable.").Enums("people", "teams", "services")
+	beside := c.Flag("beside", "The catalog that has the rest, as a file, folder or pattern: what it has is not printed again, and its teams and people are known. Repeatable.").PlaceHolder("CATALOG").Strings()
 	paths := c.Arg("path", `Files, or folders that are searched for such files; "-" is standard input.`).Required().Strings()
-	commands[c.FullCommand()] = func(_ context.Context, std streams) error {
+	commands[c.FullCommand()] = func(ctx context.Context, std streams) error {
 		opts := convert.Options{Only: *only}
 		var err error
+		if opts.Beside, err = besides(ctx, *beside, std.err); err != nil {
+			return err
+		}
 		if opts.Lifecycles, err = meanings("--lifecycle", *lifecycles, config.States); err != nil {
 			return err
 		}
@@ -48,6 +54,27 @@ func importCommand(all *kingpin.CmdClause, commands map[string]command) {
 		}
 		return printImport(std, convert.Convert(convert.Format(*from), files, opts), *output)
 	}
+}
+
+// besides reads the catalog that an import will stand beside.
+func besides(ctx context.Context, paths []string, stderr io.Writer) (*catalog.Catalog, error) {
+	if len(paths) == 0 {
+		return nil, nil
+	}
+	files, ps, err := namedFiles(ctx, each(paths))
+	if err != nil {
+		return nil, fmt.Errorf("read --beside: %w", err)
+	}
+	raw, more := config.ParseCatalog(files)
+	cat, again := catalog.New(raw)
+	ps = append(append(ps, more...), again...)
+	if ps.Err() != nil {
+		for _, p := range ps.Errors() {
+			fmt.Fprintln(stderr, clean(p.String()))
+		}
+		return nil, errors.New("the catalog of --beside is refused, see above; correct it first")
+	}
+	return cat, nil
 }
 
 // meanings reads a flag of the form SAID=MEANT that may stand several times.

@@ -26,8 +26,8 @@ func lintCommand(all *kingpin.CmdClause, commands map[string]command) {
 	disable := c.Flag("disable", "A code that is not looked for, like CC0801. May be given several times.").PlaceHolder("CODE").Strings()
 	strict := c.Flag("strict", "End with 1 for warnings too.").Bool()
 	at := c.Flag("at", "Look from another instant, like 2026-11-20T22:00:00Z.").PlaceHolder("TIME").String()
-	paths := c.Arg("file", "Files of the catalog. Alone they suffice; --config.file, if it is given as well, adds what it knows.").Strings()
-	commands[c.FullCommand()] = func(_ context.Context, std streams) error {
+	paths := c.Arg("file", "Files of the catalog, folders (their *.yml and *.yaml) or patterns. Alone they suffice; --config.file, if it is given as well, adds what it knows.").Strings()
+	commands[c.FullCommand()] = func(ctx context.Context, std streams) error {
 		in := lint.Input{}
 		var err error
 		if in.Now, err = instant(*at); err != nil {
@@ -36,7 +36,7 @@ func lintCommand(all *kingpin.CmdClause, commands map[string]command) {
 		if in.Disabled, err = disabled(*disable); err != nil {
 			return err
 		}
-		if err := readForLint(&in, *paths, *file, given, *expand, std.err); err != nil {
+		if err := readForLint(ctx, &in, *paths, *file, given, *expand, std.err); err != nil {
 			return err
 		}
 		r := lint.Run(in)
@@ -69,7 +69,7 @@ func disabled(codes []string) ([]config.Code, error) {
 // readForLint reads the files that were named, or those that the configuration
 // names. A configuration that was not asked for by name is not looked at when
 // there are files: what stands in the current folder may be another's.
-func readForLint(in *lint.Input, paths []string, file string, given, expand bool, stderr io.Writer) error {
+func readForLint(ctx context.Context, in *lint.Input, paths []string, file string, given, expand bool, stderr io.Writer) error {
 	if len(paths) == 0 || given {
 		cfg, ps := config.Load(file, config.Options{ExpandEnv: expand, NoSecrets: true})
 		if errs := ps.Errors(); len(errs) > 0 {
@@ -86,7 +86,10 @@ func readForLint(in *lint.Input, paths []string, file string, given, expand bool
 	}
 	var ps config.Problems
 	if len(paths) > 0 {
-		in.Files, ps = config.ReadCatalogFiles(each(paths)...)
+		var err error
+		if in.Files, ps, err = namedFiles(ctx, each(paths)); err != nil {
+			return err
+		}
 	} else {
 		in.Files, ps = config.ReadCatalog(in.Config.CatalogFiles)
 	}
@@ -102,11 +105,40 @@ func readForLint(in *lint.Input, paths []string, file string, given, expand bool
 	return nil
 }
 
+// namedFiles reads what arguments name, in the forms that catalog diff knows too:
+// a file, a folder, a pattern, a revision.
+func namedFiles(ctx context.Context, paths []string) (files []config.File, ps config.Problems, err error) {
+	for _, path := range paths {
+		info, gone := os.Stat(path)
+		switch {
+		case gone == nil && info.IsDir(), gone != nil && (strings.HasPrefix(path, "git:") || strings.ContainsAny(path, `*?[`)):
+			found, err := catalogPart(ctx, path)
+			if err != nil {
+				return nil, nil, err
+			}
+			files = append(files, found...)
+		default:
+			found, more := config.ReadCatalogFiles(path)
+			files, ps = append(files, found...), append(ps, more...)
+		}
+	}
+	known := map[string]bool{}
+	files = slices.DeleteFunc(files, func(f config.File) bool {
+		again := known[f.Name]
+		known[f.Name] = true
+		return again
+	})
+	return files, ps, nil
+}
+
 // each file once, however often a shell's patterns name it.
 func each(paths []string) []string {
 	var out []string
 	for _, p := range paths {
-		if p = filepath.Clean(p); !slices.Contains(out, p) {
+		if !strings.HasPrefix(p, "git:") {
+			p = filepath.Clean(p)
+		}
+		if !slices.Contains(out, p) {
 			out = append(out, p)
 		}
 	}

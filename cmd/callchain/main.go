@@ -149,10 +149,17 @@ func nameStdin(args []string) []string {
 
 // subcommand is the name of the command that was meant, for its help.
 func subcommand(app *kingpin.Application, args []string) string {
-	if len(args) > 0 && app.GetCommand(args[0]) != nil {
-		return args[0] + " "
+	if len(args) == 0 {
+		return ""
 	}
-	return ""
+	c := app.GetCommand(args[0])
+	if c == nil {
+		return ""
+	}
+	if len(args) > 1 && c.GetCommand(args[1]) != nil {
+		return args[0] + " " + args[1] + " "
+	}
+	return args[0] + " "
 }
 
 // outputFlag adds --output with these formats, the first is the default.

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -28,7 +27,7 @@ func showCommand(all *kingpin.CmdClause, commands map[string]command) {
 	c.Flag("team", "Only services that this team owns in any role.").StringVar(&f.team)
 	c.Flag("assessment", "Only services that are so owned.").
 		EnumVar(&f.assessment, words([]catalog.Assessment{catalog.Owned, catalog.Partial, catalog.Unowned, catalog.Decommissioned})...)
-	c.Arg("name", "Names or aliases of services, teams or people: show these in full.").StringsVar(&f.names)
+	c.Arg("name", "Names or aliases of services, teams, people or schedules: show these in full.").StringsVar(&f.names)
 	commands[c.FullCommand()] = func(_ context.Context, std streams) error {
 		l := load(*file, config.Options{NoSecrets: true})
 		if code := refused(l); code != good {
@@ -40,6 +39,9 @@ func showCommand(all *kingpin.CmdClause, commands map[string]command) {
 		v, err := f.view(l)
 		if err != nil {
 			return err
+		}
+		if len(v.unknown) > 0 {
+			return status{bad, strings.Join(v.unknown, "; ")}
 		}
 		switch {
 		case *output == "json":
@@ -86,6 +88,9 @@ type shown struct {
 	Teams     []shownTeam     `json:"teams"`
 	People    []shownPerson   `json:"people"`
 	Schedules []shownSchedule `json:"schedules"`
+
+	schedules map[string]bool // those that were asked for by name
+	unknown   []string        // what to say of names that nothing has
 }
 
 type place struct {
@@ -156,7 +161,7 @@ type shownTeam struct {
 	Lead           string          `json:"lead"`
 	Manager        string          `json:"manager"`
 	Director       string          `json:"director"`
-	OnCall         string          `json:"on_call"` // the schedule; "" for the whole team
+	Schedule       string          `json:"schedule"` // "": the whole team is on call
 	SlackChannel   string          `json:"slack_channel"`
 	SlackUsergroup string          `json:"slack_usergroup"`
 	Email          string          `json:"email"`
@@ -200,6 +205,9 @@ func (f shownOnly) view(l *loaded) (*shown, error) {
 		}
 		v.Services = append(v.Services, viewService(s))
 	}
+	if f.state != "" || f.assessment != "" {
+		return v, nil // what was asked for are services
+	}
 	for _, t := range c.Teams() {
 		if team == nil || t == team {
 			v.Teams = append(v.Teams, viewTeam(c, t, l.raw))
@@ -222,7 +230,7 @@ func (f shownOnly) view(l *loaded) (*shown, error) {
 		}
 	}
 	if len(f.names) > 0 {
-		return v, v.keep(c, f.names)
+		v.keep(c, f.names)
 	}
 	return v, nil
 }
@@ -235,15 +243,16 @@ func zone(l *time.Location) string {
 }
 
 // keep keeps the entries that have one of the names. A name that nothing has is
-// an error: it is probably misspelt.
-func (v *shown) keep(c *catalog.Catalog, names []string) error {
+// told: it is probably misspelt.
+func (v *shown) keep(c *catalog.Catalog, names []string) {
 	services, teams, persons := map[string]bool{}, map[string]bool{}, map[string]bool{}
-	var unknown []error
+	v.schedules = map[string]bool{}
 	for _, n := range names {
 		s, t, p := c.Service(n), c.Team(n), c.Person(n)
+		v.schedules[n] = c.Schedule(n) != nil
 		switch {
-		case s == nil && t == nil && p == nil:
-			unknown = append(unknown, fmt.Errorf("the catalog has no service, team or person %q", clean(n)))
+		case s == nil && t == nil && p == nil && !v.schedules[n]:
+			v.unknown = append(v.unknown, unknownName(c, n))
 		case s != nil:
 			services[s.Name] = true
 		}
@@ -258,9 +267,8 @@ func (v *shown) keep(c *catalog.Catalog, names []string) error {
 	v.Teams = slices.DeleteFunc(v.Teams, func(t shownTeam) bool { return !teams[t.Name] })
 	v.People = slices.DeleteFunc(v.People, func(p shownPerson) bool { return !persons[p.Name] })
 	v.Schedules = slices.DeleteFunc(v.Schedules, func(s shownSchedule) bool {
-		return !slices.ContainsFunc(s.Teams, func(t string) bool { return teams[t] })
+		return !v.schedules[s.Name] && !slices.ContainsFunc(s.Teams, func(t string) bool { return teams[t] })
 	})
-	return errors.Join(unknown...)
 }
 
 func viewService(s *catalog.Service) shownService {
@@ -334,7 +342,7 @@ func viewTeam(c *catalog.Catalog, t *catalog.Team, raw *config.Catalog) shownTea
 	}
 	if t.Schedule != nil {
 		i := slices.IndexFunc(raw.Teams, func(w config.Team) bool { return w.Name.V == t.Name })
-		out.OnCall = raw.Teams[i].OnCall.V
+		out.Schedule = raw.Teams[i].OnCall.V
 	}
 	for _, p := range t.Members {
 		out.Members = append(out.Members, p.Handle)
@@ -438,6 +446,13 @@ func (v *shown) printEntries(w io.Writer) {
 			{"contact", strings.Join(p.Contact, ", ")}, {"teams", cmp.Or(strings.Join(p.Teams, ", "), "none")},
 		}))
 	}
+	for _, s := range v.Schedules {
+		if v.schedules[s.Name] {
+			blocks = append(blocks, fields("schedule "+s.Name, s.place, [][2]string{
+				{"timezone", s.Timezone}, {"on call for", cmp.Or(strings.Join(s.Teams, ", "), "nobody")},
+			}))
+		}
+	}
 	fmt.Fprint(w, strings.Join(blocks, "\n"))
 }
 
@@ -446,7 +461,7 @@ func onCall(t shownTeam, whole string) string {
 	if !t.MayOwn {
 		return "-"
 	}
-	return cmp.Or(clean(t.OnCall), whole)
+	return cmp.Or(clean(t.Schedule), whole)
 }
 
 func kindText(t shownTeam) string {

@@ -9,6 +9,7 @@ import (
 
 	"callchain/config"
 	"callchain/routing"
+	"callchain/routing/catalog"
 	"callchain/routing/whois"
 )
 
@@ -40,7 +41,7 @@ func whoisCommand(app *kingpin.Application, commands map[string]command) {
 				fmt.Fprint(std.out, cleanLines(who.Text()))
 			}
 			if err == nil && who.None() {
-				err = status{bad, unknown(router, name)}
+				err = status{bad, unknownName(router.Catalog(), name)}
 			}
 			return err
 		}
@@ -68,9 +69,10 @@ func whoisCommand(app *kingpin.Application, commands map[string]command) {
 	}
 }
 
-func unknown(router *routing.Router, name string) string {
-	text := fmt.Sprintf("the catalog has no service, team or person %q", name)
-	if near := whois.Similar(router.Catalog(), name); len(near) > 0 {
+// unknownName is what to say of a name that nothing in the catalog has.
+func unknownName(c *catalog.Catalog, name string) string {
+	text := fmt.Sprintf("the catalog has no service, team or person %q", clean(name))
+	if near := whois.Similar(c, name); len(near) > 0 {
 		text += "; did you mean " + strings.Join(near, ", ") + "?"
 	}
 	return text

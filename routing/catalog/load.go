@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -48,6 +49,19 @@ type loader struct {
 	ps   config.Problems
 	lame map[string]bool // schedules that name people the catalog lacks
 }
+
+// person is what to do about a handle that the catalog lacks.
+func (l *loader) person(handle string) string {
+	return config.Meant("add the person or correct the name", handle, names(l.c.people))
+}
+
+// team is what to do about a team that the catalog lacks.
+func (l *loader) team(name string) string {
+	return config.Meant("add the team or correct the name", name, names(l.c.teams))
+}
+
+// names are those of one kind, in an order that does not change.
+func names[T any](of map[string]T) []string { return slices.Sorted(maps.Keys(of)) }
 
 // namespace keeps the names of one kind, and where each was first given.
 type namespace struct {
@@ -136,7 +150,7 @@ func (l *loader) loadSchedules(in []config.Schedule) {
 		check := func(who config.At[string], around config.Pos) {
 			if who.V != "" && l.c.people[who.V] == nil {
 				l.lame[s.Name.V] = true
-				l.ps.Warnc(CodePerson, place(who, around), "schedule %s names %q, whom the catalog lacks, so nobody is on call in their place; add the person or correct the name", s.Name.V, who.V)
+				l.ps.Warnc(CodePerson, place(who, around), "schedule %s names %q, whom the catalog lacks, so nobody is on call in their place; %s", s.Name.V, who.V, l.person(who.V))
 			}
 		}
 		for _, r := range s.Rotations {
@@ -187,7 +201,7 @@ func (l *loader) loadTeams(in []config.Team) {
 			p := l.c.people[who.V]
 			if p == nil {
 				team.MissingReference = true
-				l.ps.Warnc(CodePerson, place(who, pos), "team %s: %s %q is not in the catalog and is left out; add the person or correct the name", team.Name, what, who.V)
+				l.ps.Warnc(CodePerson, place(who, pos), "team %s: %s %q is not in the catalog and is left out; %s", team.Name, what, who.V, l.person(who.V))
 			}
 			return p
 		}
@@ -203,7 +217,7 @@ func (l *loader) loadTeams(in []config.Team) {
 			team.Schedule = l.c.schedules[name]
 			if team.Schedule == nil {
 				team.MissingReference = true
-				l.ps.Warnc(CodeSchedule, place(t.OnCall, pos), "team %s: schedule %q is not in the catalog, so the whole team is on call; add the schedule or correct the name", team.Name, name)
+				l.ps.Warnc(CodeSchedule, place(t.OnCall, pos), "team %s: schedule %q is not in the catalog, so the whole team is on call; %s", team.Name, name, config.Meant("add the schedule or correct the name", name, names(l.c.schedules)))
 			}
 			team.MissingReference = team.MissingReference || l.lame[name]
 		}
@@ -323,7 +337,7 @@ func (l *loader) owner(svc *Service, role string, name config.At[string], around
 		return nil, false
 	case team == nil:
 		svc.MissingReference = true
-		l.ps.Warnc(CodeOwner, at, "service %s: %s names team %q, which the catalog lacks, so the role is unfilled; add the team or correct the name", svc.Name, role, name.V)
+		l.ps.Warnc(CodeOwner, at, "service %s: %s names team %q, which the catalog lacks, so the role is unfilled; %s", svc.Name, role, name.V, l.team(name.V))
 		return nil, true
 	case !team.MayOwn():
 		l.ps.Errorc(CodeVolunteerOwns, at, "service %s: %s is owned by the volunteer team %s; volunteers never own, so name a staff or affiliate team and list them under volunteers", svc.Name, role, team.Name)
@@ -361,7 +375,7 @@ func (l *loader) vacancy(svc *Service, r config.Role, v *config.Vacancy, around 
 	svc.VacancyHeld = l.c.people[v.Director.V]
 	if svc.VacancyHeld == nil {
 		svc.MissingReference = true
-		l.ps.Warnc(CodeVacancyUnheld, place(v.Director, at), "service %s: director %q, who holds %s vacant, is not in the catalog, so the role is unfilled; add the person or correct the name", svc.Name, v.Director.V, r)
+		l.ps.Warnc(CodeVacancyUnheld, place(v.Director, at), "service %s: director %q, who holds %s vacant, is not in the catalog, so the role is unfilled; %s", svc.Name, v.Director.V, r, l.person(v.Director.V))
 	}
 }
 
@@ -370,7 +384,7 @@ func (l *loader) volunteers(svc *Service, s *config.Service, pos config.Pos) {
 		team := l.c.teams[v.V]
 		if team == nil {
 			svc.MissingReference = true
-			l.ps.Warnc(CodeVolunteers, place(v, pos), "service %s: the volunteers %q are not a team of the catalog and are not told; add the team or correct the name", svc.Name, v.V)
+			l.ps.Warnc(CodeVolunteers, place(v, pos), "service %s: the volunteers %q are not a team of the catalog and are not told; %s", svc.Name, v.V, l.team(v.V))
 			continue
 		}
 		if !slices.Contains(svc.Volunteers, team) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/alertmanager/pkg/labels"
 
+	"callchain/config"
 	"callchain/routing"
 	"callchain/routing/catalog"
 )
@@ -294,6 +295,9 @@ func Propose(cat *catalog.Catalog, all []Seen) []Proposal {
 	for i := range out {
 		p := &out[i]
 		p.Moves = others.moves(*p)
+		if s := cat.Service(p.Service); s != nil && s.State == config.Decommissioned {
+			p.Reason += " That is decommissioned: if nothing else is meant, remove the alerting rule instead."
+		}
 		p.Rule = ruleText(*p, taken)
 	}
 	return out

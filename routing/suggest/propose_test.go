@@ -137,6 +137,18 @@ func TestProposeSaysDoubts(t *testing.T) {
 	}
 }
 
+// A rule that brings alerts to what is gone would only hide a stale alerting rule.
+func TestProposeSaysDecommissioned(t *testing.T) {
+	_, router := world(t, testConfig, strings.Replace(testCatalog, "services:\n", "services:\n  - {name: bygone, state: decommissioned}\n", 1))
+	ps := Propose(router.Catalog(), []Seen{{Labels: pairs("alertname=A app=bygone")}, {Labels: pairs("alertname=B app=thumbor")}})
+	if len(ps) != 2 || ps[0].Service != "bygone" || !strings.Contains(ps[0].Reason, "decommissioned: if nothing else is meant, remove the alerting rule") {
+		t.Errorf("%+v", ps)
+	}
+	if strings.Contains(ps[1].Reason, "decommissioned") {
+		t.Error(ps[1].Reason)
+	}
+}
+
 // On real alerts: every alert without a service is in one proposal, and the
 // rules that name a service keep their word when they are pasted.
 func TestProposedRulesDoWhatTheySay(t *testing.T) {

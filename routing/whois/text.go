@@ -74,7 +74,7 @@ func (s Service) text() string {
 			who = r.Note
 		}
 		place := ""
-		if r.Team != "" || r.Held != "" {
+		if r.Team != "" || r.HeldBy != "" {
 			place = "  (" + r.Place + ")"
 		}
 		fmt.Fprintf(&b, "  %-24s %s%s\n", r.Role, who, place)
@@ -148,12 +148,31 @@ func (p Person) text() string {
 	}
 	if len(p.Chains) > 0 {
 		fmt.Fprintf(&b, "\nWould be asked, were it unbreak-now, about %s\n", services(len(p.Chains)))
+		// Managers, directors and the fallback team are asked about what their teams
+		// own, or about everything: that is no list to read.
+		posts := map[string]int{}
 		for _, c := range p.Chains {
-			fmt.Fprintf(&b, "  %-24s step %d, as %s\n", c.Service, c.Position, c.Notify)
+			posts[c.Notify]++
+		}
+		byPost := func(notify string) bool {
+			return posts[notify] > few && slices.Contains([]string{"engineering_manager", "director", "fallback"}, notify)
+		}
+		for _, c := range p.Chains {
+			if !byPost(c.Notify) {
+				fmt.Fprintf(&b, "  %-24s step %d, as %s\n", c.Service, c.Position, c.Notify)
+			}
+		}
+		for _, notify := range slices.Sorted(maps.Keys(posts)) {
+			if byPost(notify) {
+				fmt.Fprintf(&b, "  as %s about %s; --output=json lists them\n", notify, services(posts[notify]))
+			}
 		}
 	}
 	return b.String()
 }
+
+// few services are listed also where a person's post brings them.
+const few = 5
 
 func services(n int) string {
 	if n == 1 {

@@ -161,6 +161,27 @@ func TestHoldings(t *testing.T) {
 }
 
 // Every list is a list in JSON, whatever is missing.
+// Hundreds of services that a post brings are a number; those of a person's own
+// teams are listed.
+func TestManyChains(t *testing.T) {
+	a := Answers{People: []Person{{Name: "ana", Chains: []Place{{"own", 1, "incident_response"}}}}}
+	for i := range few + 1 {
+		a.People[0].Chains = append(a.People[0].Chains, Place{"dir" + string(rune('a'+i)), 4, "director"})
+	}
+	for i := range few {
+		a.People[0].Chains = append(a.People[0].Chains, Place{"last" + string(rune('a'+i)), 5, "fallback"})
+	}
+	text := a.Text()
+	for _, want := range []string{"about 12 services\n", "own                      step 1, as incident_response\n", "  as director about 6 services; --output=json lists them\n", "laste"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	if strings.Contains(text, "dira") || strings.Contains(text, "as fallback about") {
+		t.Errorf("a long list:\n%s", text)
+	}
+}
+
 func TestNoNullLists(t *testing.T) {
 	r := router(t)
 	for _, name := range []string{"gone", "fans", "maya", "nobody"} {

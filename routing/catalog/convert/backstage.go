@@ -246,6 +246,8 @@ func (s *backstage) teamMembers(t *entry, e *entity) {
 		switch p := s.people[u]; {
 		case !ok:
 			s.errorf(m.pos(), "spec.members: want a user like user:default/amira, got %s", quoted(text))
+		case p == nil && s.opts.Beside != nil && s.opts.Beside.Person(u.handle()) != nil:
+			members = append(members, fact{value: u.handle(), pos: m.pos()})
 		case p == nil:
 			strangers = append(strangers, text)
 			s.note(m.pos(), LeftOut, t, "member %s, who is not among the people of these files", text)

@@ -33,6 +33,7 @@ type Options struct {
 	Columns    map[string]string       // Table: the field that a column holds, over the built-in names; see Fields
 	Since      config.Date             // the day since when what has no owner is known to have none
 	Only       []string                // of people, teams, services; empty: all
+	Beside     *catalog.Catalog        // the catalog that has the rest; nil: there is none
 }
 
 // NoteKind says what a note is about.
@@ -380,6 +381,7 @@ func (b *builder) finish() Result {
 		}
 	}
 	b.tellUnexplained()
+	b.beside()
 	b.stubs()
 	b.claimAliases()
 	var w writer

@@ -108,6 +108,7 @@ const (
 	CodeRefused   = "CC1001" // NEW does not load
 	CodeUnread    = "CC1002" // OLD does not load: compared as far as it can be read
 	CodeReference = "CC1003" // the configuration and NEW no longer fit together
+	CodeUnknown   = "CC1004" // NEW names what it lacks, and OLD did not
 
 	CodeLaunch        = "CC1101" // a service that is new
 	CodeLaunchRare    = "CC1102" // in a state in which services seldom begin
@@ -141,7 +142,9 @@ const (
 	CodeNotRenewed  = "CC1503" // verified is that of the old entry
 	CodeAhead       = "CC1504" // verified.on lies ahead
 
-	CodeChain = "CC1601" // nobody but the fallback team is left to be paged
+	CodeChain         = "CC1601" // nobody but the fallback team is left to be paged
+	CodeStillAlerting = "CC1602" // a decommissioned service, and recorded alerts are about it
+	CodeAlertsLost    = "CC1603" // recorded alerts find no service or no team any more
 )
 
 // Finding is one thing that the policy has an opinion on.
@@ -291,6 +294,32 @@ func (c *comparison) problems() {
 			Text:   "the old catalog would be refused today (" + plural(len(errs), "error") + ", this is the first), so it is compared as far as it can be read",
 			Reason: errs[0].Text,
 		}, errs[0].Pos)
+	}
+	c.unknown()
+}
+
+// unknown tells of names that NEW lacks and that were not written so in OLD:
+// typing mistakes, mostly. A team that is gone is told with all that it owns.
+func (c *comparison) unknown() {
+	said := map[string]bool{}
+	for _, p := range c.old.Problems {
+		said[p.Text] = true
+	}
+	gone := map[config.Pos]bool{}
+	for _, n := range c.new.services {
+		owners := n.Entry.Owners
+		gone[owners.All.Pos] = c.old.Catalog.Team(owners.All.V) != nil
+		for _, o := range owners.Roles {
+			gone[o.Team.Pos] = c.old.Catalog.Team(o.Team.V) != nil
+		}
+	}
+	for _, p := range c.new.Problems {
+		switch p.Code {
+		case catalog.CodePerson, catalog.CodeSchedule, catalog.CodeVolunteers, catalog.CodeOwner, catalog.CodeVacancyUnheld:
+			if p.Severity == config.Warning && !said[p.Text] && !gone[p.Pos] {
+				c.find(Finding{Code: CodeUnknown, Severity: Warning, Text: p.Text}, p.Pos)
+			}
+		}
 	}
 }
 

@@ -275,6 +275,14 @@ func TestFindings(t *testing.T) {
 		{name: "a person as an owner", old: base + svc, new: base + "  - {name: svc, state: active, owners: {development: ana, configuration_deployment: a, incident_response: a, product_management: a}}\n",
 			codes: []string{CodeUnfilled, CodeRefused}},
 
+		{name: "an owner with a typing mistake", old: base + svc, new: base + active("bb", "a"),
+			codes: []string{CodeUnknown, CodeUnfilled}, text: `names team "bb", which the catalog lacks, so the role is unfilled; add the team or correct the name; did you mean b?`},
+		{name: "an optional owner with a typing mistake", old: base + "  - {name: svc, state: third_party, owners: a}\n",
+			new:   base + "  - {name: svc, state: third_party, owners: {configuration_deployment: a, incident_response: a, development: cc, product_management: a, contingency_development: a}}\n",
+			codes: []string{CodeUnknown, CodeTransfer}, text: "did you mean c?"},
+		{name: "a manager with a typing mistake", old: base, new: teams("manager: dora}", "manager: dorra}"), codes: []string{CodeUnknown}, text: `manager "dorra" is not in the catalog`},
+		{name: "a mistake that was there", old: teams("manager: dora}", "manager: dorra}") + svc, new: teams("manager: dora}", "manager: dorra}") + svc, codes: []string{}},
+
 		{name: "a team is gone", old: base + svc, new: teams("  - {name: a, members: [ana], manager: dora, director: dora}\n", "") + svc,
 			codes: []string{CodeTeamGone}, text: "still owns svc (development, configuration deployment, incident response and product management)"},
 		{name: "a team is gone, with its roles", old: base + active("a", "b"),
@@ -283,7 +291,7 @@ func TestFindings(t *testing.T) {
 		{name: "a team is gone and handed over", old: base + svc, new: teams("  - {name: a, members: [ana], manager: dora, director: dora}\n", "") + "  - {name: svc, state: active, owners: b}\n",
 			codes: []string{CodeTransfer}, agree: []string{"a", "b"}},
 		{name: "a team without members", old: base + svc, new: teams("members: [ana]", "members: []") + svc, codes: []string{CodeTeamEmpty}},
-		{name: "a team whose last person is gone", old: base + svc, new: teams("  - {name: ana, email: ana@example.org}\n", "") + svc, codes: []string{CodeTeamEmpty}},
+		{name: "a team whose last person is gone", old: base + svc, new: teams("  - {name: ana, email: ana@example.org}\n", "") + svc, codes: []string{CodeTeamEmpty, CodeUnknown}},
 		{name: "a team of volunteers now", old: base + svc, new: teams("{name: a, ", "{name: a, kind: volunteer, ") + svc,
 			codes: []string{CodeTeamVolunteer, CodeRefused}},
 		{name: "a team that owned nothing", old: strings.Replace(base, "services:", "  - {name: idle, members: [ana]}\nservices:", 1), new: base, codes: []string{}},
@@ -515,7 +523,7 @@ func TestReorganisation(t *testing.T) {
 		p.Add(w, now)
 		p.Add(w, now) // what was counted is not counted again
 	}
-	r.Replay = p.Result()
+	r.Replayed(p)
 	golden(t, "reorg.txt", r.Text())
 	golden(t, "reorg.md", r.Markdown())
 	out, err := json.MarshalIndent(r, "", "  ")
@@ -526,6 +534,70 @@ func TestReorganisation(t *testing.T) {
 		t.Error("the JSON has a null")
 	}
 	golden(t, "reorg.json", string(out)+"\n")
+}
+
+// Recorded alerts that find less than before are findings: a service that ends
+// although its rules still fire, matchers that are gone, a label of a team that
+// nobody is called by any more.
+func TestAlertsThatFindLess(t *testing.T) {
+	const svc = "  - {name: svc, state: third_party, owners: a, alerts: [['alertname=~\"Svc.*\"']]}\n"
+	const ended = "  - {name: ended, state: decommissioned, alerts: [['alertname=\"Ended\"']]}\n"
+	without := strings.Replace(base, "  - {name: b, members: [ben], manager: dora}\n", "", 1)
+	for _, tc := range []struct {
+		name, old, new, alert string
+		code, in, text        string
+	}{
+		{"nothing", svc, svc, "SvcDown", "", "", ""},
+		{"the owner changes", svc, strings.Replace(svc, "owners: a", "owners: c", 1), "SvcDown", "", "", ""},
+		{"renamed", svc, strings.Replace(svc, "name: svc", "name: new, aliases: [svc]", 1), "SvcDown", "", "", ""},
+		{"decommissioned", svc, strings.Replace(svc, "third_party, owners: a", "decommissioned", 1), "SvcDown", CodeStillAlerting, inNew,
+			"svc is decommissioned, and 1 recorded alert (SvcDown) would still be about it"},
+		{"it was before", ended, ended, "Ended", "", "", ""},
+		{"matchers are gone", svc, strings.Replace(svc, "Svc.*", "Other.*", 1), "SvcDown", CodeAlertsLost, inNew,
+			"svc: 1 recorded alert (SvcDown) goes to team:b now"},
+		{"deleted after it was decommissioned", ended, "", "Ended", CodeAlertsLost, inOld, "ended: 1 recorded alert (Ended) goes to team:b now"},
+		{"deleted, and another takes them", ended, strings.Replace(svc, "Svc.*", "Ended", 1), "Ended", CodeAlertsLost, inOld,
+			"ended: 1 recorded alert (Ended) goes to service:svc now"},
+		{"deleted, which is refused", svc, "", "SvcDown", "", "", ""},
+		{"a team's name is gone", "", "", "Other", CodeAlertsLost, inOld, "1 recorded alert (Other) went to team b and goes to the fallback team now"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			old, new := base+tc.old, base+tc.new
+			if tc.name == "a team's name is gone" {
+				new = without
+			}
+			a, b := side("old.yml", old), side("new.yml", new)
+			r := Compare(a, b, Options{Now: now})
+			before, _ := a.Router(nil)
+			after, _ := b.Router(nil)
+			p := NewReplayer(a, b, before, after)
+			w, err := routing.Decode([]byte(`{"version":"4","groupKey":"g","alerts":[{"status":"firing","labels":{"alertname":"` + tc.alert + `","team":"b"},"fingerprint":"00000000000000a1"}]}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.Add(w, now)
+			r.Replayed(p)
+			var got []Finding
+			for _, f := range r.Findings {
+				if f.Code == CodeStillAlerting || f.Code == CodeAlertsLost {
+					got = append(got, f)
+				}
+			}
+			if tc.code == "" {
+				if len(got) > 0 {
+					t.Errorf("want nothing, got %+v", got)
+				}
+				return
+			}
+			if len(got) != 1 || got[0].Code != tc.code || got[0].Severity != Warning || got[0].In != tc.in || got[0].Text != tc.text {
+				t.Fatalf("want %s %q, got %+v", tc.code, tc.text, got)
+			}
+			checkPlace(t, got[0].In, got[0].File, got[0].Line, got[0].Column, old, new)
+			if r.Summary.Warnings == 0 {
+				t.Error("it is not counted")
+			}
+		})
+	}
 }
 
 // Night is 22:00 to 07:00 where the person lives, whatever the clock says in UTC.

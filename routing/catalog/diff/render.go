@@ -398,7 +398,7 @@ func (r *Report) markdown(most int) string {
 	for _, part := range []struct {
 		severity Severity
 		title    string
-	}{{Error, "Errors: the policy refuses these"}, {Warning, "Warnings: rare, so say why"}} {
+	}{{Error, "Errors: the policy refuses these"}, {Warning, "Warnings: mend it, or say why"}} {
 		list := r.of(part.severity)
 		if len(list) == 0 {
 			continue

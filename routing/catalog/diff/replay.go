@@ -3,6 +3,7 @@ package diff
 import (
 	"cmp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -170,13 +171,22 @@ type Replayer struct {
 	teams         map[string]*Pages
 	moved         map[[2]string]*Moved
 	names         map[[2]string]map[string]bool
+	lost          map[loss]*Moved
+}
+
+// loss is what recorded alerts lose: the service or team that they found in OLD,
+// or a service that answers for them, which is decommissioned in NEW.
+type loss struct {
+	service *catalog.Service // of NEW if it is there, else of OLD; nil: a team is lost
+	team    string           // the name of a team of OLD
+	to      string           // the subject now; "" if the service is decommissioned now
 }
 
 // NewReplayer begins to replay.
 func NewReplayer(from, to *Side, before, after *routing.Router) *Replayer {
 	p := &Replayer{
 		c: comparison{old: from, new: to}, before: before, after: after, seen: map[uint64]struct{}{},
-		teams: map[string]*Pages{}, moved: map[[2]string]*Moved{}, names: map[[2]string]map[string]bool{},
+		teams: map[string]*Pages{}, moved: map[[2]string]*Moved{}, names: map[[2]string]map[string]bool{}, lost: map[loss]*Moved{},
 	}
 	p.c.match()
 	return p
@@ -200,6 +210,7 @@ func (p *Replayer) Add(w routing.Webhook, now time.Time) {
 		if from, to := p.subject(was), is.Subject; from != to {
 			p.move(from, to, a.Labels["alertname"])
 		}
+		p.lose(was, is, a.Labels["alertname"])
 		if team, night, pages := firstPage(p.before, was, p.c.old, at); pages {
 			p.out.PagesBefore++
 			t := p.team(p.c.named(team))
@@ -240,6 +251,112 @@ func (p *Replayer) move(from, to, alertname string) {
 	if alertname != "" {
 		p.names[key][alertname] = true
 	}
+}
+
+// lose notes an alert that finds less than it did.
+func (p *Replayer) lose(was, is routing.Resolution, alertname string) {
+	var key loss
+	o, n := p.c.old.Catalog.Service(was.Service), p.c.new.Catalog.Service(is.Service)
+	switch {
+	case n != nil && o != nil && p.c.services.to[o] == nil:
+		key = loss{service: o, to: is.Subject} // its entry is deleted
+	case n != nil:
+		if n.State != config.Decommissioned || o != nil && o.State == config.Decommissioned {
+			return
+		}
+		key = loss{service: n}
+	case o != nil:
+		key = loss{service: cmp.Or(p.c.services.to[o], o), to: is.Subject}
+	case strings.HasPrefix(was.Subject, "team:") && !strings.HasPrefix(is.Subject, "team:"):
+		key = loss{team: strings.TrimPrefix(was.Subject, "team:"), to: is.Subject}
+	default:
+		return
+	}
+	m := p.lost[key]
+	if m == nil {
+		m = &Moved{}
+		p.lost[key] = m
+	}
+	m.Alerts++
+	if alertname != "" && !slices.Contains(m.AlertNames, alertname) {
+		m.AlertNames = append(m.AlertNames, alertname)
+	}
+}
+
+// Replayed adds what recorded alerts tell: the numbers, and a finding for all that
+// find less than before. A service that is refused for another reason is not
+// named twice.
+func (r *Report) Replayed(p *Replayer) {
+	r.Replay = p.Result()
+	refused := map[string]bool{}
+	for _, f := range r.Findings {
+		if f.Severity == Error {
+			refused[f.Service] = true
+		}
+	}
+	for key, m := range p.lost {
+		f := Finding{Code: CodeAlertsLost, Severity: Warning, In: inNew, To: key.to}
+		f.Reason = "the page cannot say any more who owns what fires"
+		f.Remedy = "keep the matchers, and old names as aliases; or say in the review why these alerts will not come again"
+		what := plural(m.Alerts, "recorded alert") + " (" + listed(m.firstNames()) + ")"
+		var at config.Pos
+		switch s := key.service; {
+		case s == nil:
+			t := p.c.old.Catalog.Team(key.team)
+			f.Team, f.From, at = key.team, "team:"+key.team, t.Pos
+			f.Text = what + " went to team " + key.team + " and " + goTo(m.Alerts, key.to) + " now"
+			f.Reason = "their labels name no team of the catalog any more"
+			f.Remedy = "keep the old name as an alias of the team that takes them, or change the label in the alerting rules first"
+			if n := p.c.teams.to[t]; n != nil {
+				f.Team, at = n.Name, n.Pos
+			} else {
+				f.In = inOld
+			}
+		case key.to == "":
+			if refused[s.Name] {
+				continue
+			}
+			f.Code, f.Service, at = CodeStillAlerting, s.Name, s.Pos
+			f.Text = s.Name + " is decommissioned, and " + what + " would still be about it"
+			f.Reason = "their rules outlive it, and ask the fallback team once a day"
+			f.Remedy = "remove the alerting rules first, or say in the review that they are gone; if something else raises them, give them to it"
+		default:
+			if refused[s.Name] {
+				continue
+			}
+			f.Service, f.From, at = s.Name, "service:"+s.Name, s.Pos
+			f.Text = s.Name + ": " + what + " " + goTo(m.Alerts, key.to) + " now"
+			if p.c.new.Catalog.Service(s.Name) != s {
+				f.In = inOld
+			}
+		}
+		f.File, f.Line, f.Column = at.File, max(at.Line, 1), max(at.Col, 1)
+		f.complete()
+		r.Findings = append(r.Findings, f)
+	}
+	r.sort()
+}
+
+// goTo is "go to team:sre", or says that nothing is found.
+func goTo(alerts int, subject string) string {
+	verb := "go"
+	if alerts == 1 {
+		verb = "goes"
+	}
+	if subject == "unmapped" {
+		return verb + " to the fallback team"
+	}
+	return verb + " to " + subject
+}
+
+// firstNames are the names of the alerts, sorted, the first few of them.
+func (m *Moved) firstNames() []string {
+	slices.Sort(m.AlertNames)
+	const most = 5
+	if more := len(m.AlertNames) - most; more > 0 {
+		return append(slices.Clone(m.AlertNames[:most]), strconv.Itoa(more)+" more")
+	}
+	return m.AlertNames
 }
 
 func (p *Replayer) team(name string) *Pages {

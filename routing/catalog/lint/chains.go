@@ -316,6 +316,10 @@ func (k *chainLook) asleep(s *catalog.Service, r *reach, pos config.Pos) {
 			return asleepTo <= minute && minute < asleepFrom
 		})
 	}
+	asked := "the owning team"
+	if t := s.Owner(config.IncidentResponse); t != nil {
+		asked = "team " + t.Name
+	}
 	for i := range 48 {
 		if night(i) || !night(i+1) {
 			continue
@@ -325,8 +329,8 @@ func (k *chainLook) asleep(s *catalog.Service, r *reach, pos config.Pos) {
 			end++
 		}
 		clock := func(i int) string { return day.Add(time.Duration(i) * step).Format("15:04") }
-		k.add(CodeAsleep, cmp.Or(s.Entry.Tier.Pos, pos), "service %s is tier %d, but from %s to %s UTC everybody in its chain sleeps (it is between 22:00 and 07:00 for all of them) and no schedule says who is to wake up; give the owning team on_call: SCHEDULE, or add somebody in another time zone",
-			s.Name, s.Tier, clock(i+1), clock(end))
+		k.add(CodeAsleep, cmp.Or(s.Entry.Tier.Pos, pos), "service %s is tier %d, but from %s to %s UTC everybody in its chain sleeps (it is between 22:00 and 07:00 for all of them) and no schedule says who is to wake up; give %s on_call: SCHEDULE, or add somebody in another time zone",
+			s.Name, s.Tier, clock(i+1), clock(end), asked)
 		return
 	}
 }

@@ -7,7 +7,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
 	"callchain/config"
+	"callchain/routing/catalog"
 )
 
 // good is a small catalog that has nothing to correct.
@@ -355,9 +359,13 @@ func TestLintIsNoLaxerThanLoading(t *testing.T) {
 	}
 }
 
-// What people copy from here, and what we test with, is as lint wants it.
+// What people copy from here, and what we test with, is as lint wants it; what an
+// example accepts, its README explains.
 func TestExamplesOfTheRepository(t *testing.T) {
-	for _, name := range []string{"deploy/demo", "deploy/examples/one-machine", "deploy/examples/redis", "config/testdata/example"} {
+	for name, accepted := range map[string]map[config.Code]int{
+		"deploy/demo": nil, "deploy/examples/one-machine": nil, "deploy/examples/redis": nil, "config/testdata/example": nil,
+		"deploy/examples/wikimedia": {catalog.CodeUnfilled: 6, CodeNoSLO: 2, CodeUnverified: 2},
+	} {
 		t.Run(name, func(t *testing.T) {
 			path := "../../../" + name + "/callchain.yml"
 			cfg, ps := config.Load(path, config.Options{NoSecrets: true})
@@ -372,8 +380,25 @@ func TestExamplesOfTheRepository(t *testing.T) {
 			if in.Files, ps = config.ReadCatalog(cfg.CatalogFiles); len(ps) > 0 {
 				t.Fatal(ps)
 			}
-			if r := Run(in); len(r.Findings) > 0 {
-				t.Errorf("got\n%s", list(r))
+			r := Run(in)
+			got := map[config.Code]int{}
+			for _, f := range r.Findings {
+				got[f.Code]++
+			}
+			if diff := cmp.Diff(accepted, got, cmpopts.EquateEmpty()); diff != "" || r.Errors > 0 {
+				t.Errorf("findings (-want +got):\n%s\n%s", diff, list(r))
+			}
+			if len(accepted) == 0 {
+				return
+			}
+			readme, err := os.ReadFile("../../../" + name + "/README.md")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for code := range accepted {
+				if !strings.Contains(string(readme), "\n| "+string(code)+",") {
+					t.Errorf("the README does not say why %s stays", code)
+				}
 			}
 		})
 	}
