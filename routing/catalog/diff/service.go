@@ -224,15 +224,13 @@ func (c *comparison) comparePair(o, n *catalog.Service) (to []string) {
 		return to
 	}
 
+	c.unfilled(o, n, moved)
 	type way struct{ from, to string }
 	var ways []way
 	transfers := map[way][]config.Role{}
 	for _, r := range config.Roles {
 		a, b := c.holder(o, r), holderNow(n, r)
 		need := catalog.Requirement(n.State, r)
-		if need == catalog.Required && !n.Filled(r) {
-			c.unfilled(o, n, r, moved)
-		}
 		if a == b {
 			continue
 		}
@@ -315,33 +313,55 @@ func (c *comparison) comparePair(o, n *catalog.Service) (to []string) {
 	return to
 }
 
-// unfilled judges a required role that nobody holds now.
-func (c *comparison) unfilled(o, n *catalog.Service, r config.Role, moved bool) {
-	before := catalog.Requirement(o.State, r)
-	f := Finding{Service: n.Name, Roles: []config.Role{r}, Remedy: report.Advise(n).Text}
-	switch {
-	case !known(o.State) || c.covered[n][r]:
-		return
-	case o.Filled(r):
-		f.Code, f.Severity = CodeUnfilled, Error
-		f.From = c.holder(o, r).String()
-		f.Text = n.Name + ": nobody holds " + spoken(r) + " any more, which " + word(n.State) + " requires"
-		f.Reason = "a role is handed over, not dropped; it was held by " + f.From
-		if f.From == "" {
-			f.Reason = "a role is handed over, not dropped"
-		}
-	case before == catalog.NotApplicable:
-		f.Code, f.Severity = CodeUnfilled, Error
-		f.Text = n.Name + ": nobody holds " + spoken(r) + ", which " + word(n.State) + " requires"
-		f.Reason = "a service enters a state with the roles of that state filled"
-	case moved:
-		f.Code, f.Severity = CodeStillMissing, Warning
-		f.Text = n.Name + ": " + spoken(r) + " was unfilled, and still is in " + word(n.State)
-		f.Reason = "it counts as partly owned, which planning treats as unowned"
-	default:
+// unfilled judges the required roles that nobody holds now. Those that the same
+// one let go are one finding.
+func (c *comparison) unfilled(o, n *catalog.Service, moved bool) {
+	if !known(o.State) {
 		return
 	}
-	c.find(f, rolePos(n, r))
+	type gap struct{ code, from string }
+	var gaps []gap
+	roles := map[gap][]config.Role{}
+	for _, r := range n.MissingRoles {
+		if catalog.Requirement(n.State, r) != catalog.Required || c.covered[n][r] {
+			continue
+		}
+		var g gap
+		switch {
+		case o.Filled(r):
+			g = gap{CodeUnfilled, c.holder(o, r).String()}
+		case !slices.Contains(o.MissingRoles, r):
+			g = gap{CodeUnfilled, ""}
+		case moved:
+			g = gap{CodeStillMissing, ""}
+		default:
+			continue
+		}
+		if roles[g] == nil {
+			gaps = append(gaps, g)
+		}
+		roles[g] = append(roles[g], r)
+	}
+	for _, g := range gaps {
+		list := roles[g]
+		f := Finding{Code: g.code, Severity: Error, Service: n.Name, From: g.from, Roles: list, Remedy: report.Advise(n).Text}
+		switch {
+		case g.code == CodeStillMissing:
+			f.Severity = Warning
+			f.Text = n.Name + ": nobody held " + spokenAll(list) + ", and nobody does in " + word(n.State)
+			f.Reason = "it counts as partly owned, which planning treats as unowned"
+			if n.Assessment == catalog.Unowned {
+				f.Reason = "it is still unowned"
+			}
+		case g.from == "":
+			f.Text = n.Name + ": nobody holds " + spokenAll(list) + ", which " + word(n.State) + " requires"
+			f.Reason = "a service enters a state with the roles of that state filled"
+		default:
+			f.Text = n.Name + ": nobody holds " + spokenAll(list) + " any more, which " + word(n.State) + " requires"
+			f.Reason = "a role is handed over, not dropped; held before by " + g.from
+		}
+		c.find(f, rolePos(n, list[0]))
+	}
 }
 
 // vacancy tells of a contingency role that a director begins or ends to hold
