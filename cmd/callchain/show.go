@@ -32,9 +32,7 @@ func showCommand(all *kingpin.CmdClause, commands map[string]command) {
 	commands[c.FullCommand()] = func(_ context.Context, std streams) error {
 		l := load(*file, config.Options{NoSecrets: true})
 		if code := refused(l); code != good {
-			for _, p := range l.problems().Errors() {
-				fmt.Fprintln(std.err, clean(p.String()))
-			}
+			printProblems(std.err, l.problems().Errors())
 			return status{code, "there is no catalog to show, see above"}
 		}
 		v, err := f.view(l)

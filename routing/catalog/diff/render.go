@@ -6,24 +6,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode"
 
 	"callchain/config"
 )
-
-// clean makes one line of any text that somebody else wrote, without what moves a
-// terminal's cursor or reorders what is seen.
-func clean(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsSpace(r) {
-			return ' '
-		}
-		if unicode.In(r, unicode.Cc, unicode.Cf, unicode.Co, unicode.Zl, unicode.Zp) && r != '\u200c' && r != '\u200d' {
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(s, "\ufffd"))
-}
 
 // Verdict is the report in one line.
 func (r *Report) Verdict() string {
@@ -215,7 +200,7 @@ func (r *Report) Text() string {
 	put := func(format string, args ...string) {
 		clear := make([]any, len(args))
 		for i, a := range args {
-			clear[i] = clean(a)
+			clear[i] = config.OneLine(a)
 		}
 		fmt.Fprintf(&b, format, clear...)
 	}
@@ -319,11 +304,11 @@ var markup = strings.NewReplacer(
 	"://", ":\u200b//", "www.", "www\u200b.", "WWW.", "WWW\u200b.", "GH-", "GH\u200b-", "mailto:", "mailto\u200b:", "xmpp:", "xmpp\u200b:",
 )
 
-func md(s string) string { return markup.Replace(clean(s)) }
+func md(s string) string { return markup.Replace(config.OneLine(s)) }
 
 // code is a name as it is written, in which nothing is markup.
 func code(s string) string {
-	s = strings.TrimSpace(clean(s))
+	s = strings.TrimSpace(config.OneLine(s))
 	if s == "" {
 		return ""
 	}
