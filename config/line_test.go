@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"testing"
+	"time"
 
 	"callchain/config"
 )
@@ -19,6 +20,16 @@ func TestOneLine(t *testing.T) {
 	} {
 		if got := config.OneLine(c.in); got != c.want {
 			t.Errorf("%s: got %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+func TestDurationString(t *testing.T) {
+	for want, d := range map[string]time.Duration{
+		"28d": 28 * 24 * time.Hour, "1d": 24 * time.Hour, "1d12h": 36 * time.Hour, "1h30m": 90 * time.Minute, "0s": 0,
+	} {
+		if got := config.Duration(d).String(); got != want {
+			t.Errorf("%v: got %q, want %q", d, got, want)
 		}
 	}
 }

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/alecthomas/kingpin/v2"
-	"github.com/prometheus/common/model"
 
 	"callchain/config"
 	"callchain/routing/catalog"
@@ -288,7 +287,7 @@ func viewService(s *catalog.Service) shownService {
 	if e.SLO != nil {
 		out.SLO = &shownSLO{Objective: e.SLO.Objective.V, URL: e.SLO.URL.V}
 		if e.SLO.Window.Set() {
-			out.SLO.Window = days(e.SLO.Window.V)
+			out.SLO.Window = e.SLO.Window.V.String()
 		}
 	}
 	for name, l := range e.Links {
@@ -314,14 +313,6 @@ func viewService(s *catalog.Service) shownService {
 		}
 	}
 	return out
-}
-
-// days is a duration as people write windows: 28d, not 4w.
-func days(d config.Duration) string {
-	if n := time.Duration(d) / (24 * time.Hour); n > 0 && n*24*time.Hour == time.Duration(d) {
-		return fmt.Sprintf("%dd", n)
-	}
-	return model.Duration(d).String()
 }
 
 func viewTeam(c *catalog.Catalog, t *catalog.Team, raw *config.Catalog) shownTeam {

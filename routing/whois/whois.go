@@ -55,12 +55,12 @@ type Service struct {
 
 // Role is one of the five roles of a service.
 type Role struct {
-	Role  string `json:"role"`
-	Need  string `json:"need"`  // required, optional or n/a in the service's state
-	Team  string `json:"team"`  // "" if nobody fills it
-	Held  string `json:"held"`  // the director who holds it vacant
-	Note  string `json:"note"`  // what a reader must know, in words
-	Place string `json:"place"` // where it is written; "" if it is not
+	Role   string `json:"role"`
+	Need   string `json:"need"`    // required, optional or n/a in the service's state
+	Team   string `json:"team"`    // "" if nobody fills it
+	HeldBy string `json:"held_by"` // the director who holds it vacant
+	Note   string `json:"note"`    // what a reader must know, in words
+	Place  string `json:"place"`   // where it is written; "" if it is not
 }
 
 // Team is a team of the catalog.
@@ -245,8 +245,8 @@ func roleOf(s *catalog.Service, role config.Role) Role {
 			out.Place = s.Entry.Owners.Pos.String()
 		}
 	case role == config.ContingencyDevelopment && s.VacancyHeld != nil:
-		out.Held = s.VacancyHeld.Handle
-		out.Note = "held vacant by director " + out.Held
+		out.HeldBy = s.VacancyHeld.Handle
+		out.Note = "held vacant by director " + out.HeldBy
 		if o := s.Entry.Owners.Roles[role]; o.Vacant != nil && o.Vacant.Reason.V != "" {
 			out.Note += ": " + o.Vacant.Reason.V
 		}

@@ -76,6 +76,20 @@ func TestServiceRoles(t *testing.T) {
 	}
 }
 
+// The same words as elsewhere: a window of 28d is not 4w.
+func TestServiceWords(t *testing.T) {
+	a := Ask(router(t), "parsoid", friday, config.Page)
+	if got, want := a.Services[0].SLO, "99.9 % over 28d, https://slo.example.org/parsoid"; got != want {
+		t.Errorf("slo %q, want %q", got, want)
+	}
+	for _, role := range Ask(router(t), "charts", friday, config.Page).Services[0].Roles {
+		want := map[string]string{"contingency_development": "elif"}[role.Role]
+		if role.HeldBy != want {
+			t.Errorf("%s is held by %q, want %q", role.Role, role.HeldBy, want)
+		}
+	}
+}
+
 // What a name may be.
 func TestNames(t *testing.T) {
 	r := router(t)

@@ -488,7 +488,7 @@ schedules:
 		`service svc tier: "4" "1"`,
 		`service svc aliases: "" "s"`,
 		`service svc volunteers: "vols" ""`,
-		`service svc slo: "99.9 % over 28 days" "99.5 % over 28 days"`,
+		`service svc slo: "99.9 % over 28d" "99.5 % over 28d"`,
 		`service svc alerts: "app=\"x\"" "app=\"y\""`,
 		`service svc policy: "default" "slow"`,
 		`service svc runbook: "" "https://r.example.org"`,

@@ -349,10 +349,7 @@ func (c *comparison) unfilled(o, n *catalog.Service, moved bool) {
 		case g.code == CodeStillMissing:
 			f.Severity = Warning
 			f.Text = n.Name + ": nobody held " + spokenAll(list) + ", and nobody does in " + word(n.State)
-			f.Reason = "it counts as partly owned, which planning treats as unowned"
-			if n.Assessment == catalog.Unowned {
-				f.Reason = "it is still unowned"
-			}
+			f.Reason = "planning treats it as unowned until somebody does"
 		case g.from == "":
 			f.Text = n.Name + ": nobody holds " + spokenAll(list) + ", which " + word(n.State) + " requires"
 			f.Reason = "a service enters a state with the roles of that state filled"
@@ -636,20 +633,12 @@ func slo(s *config.SLO) string {
 	}
 	text := strconv.FormatFloat(s.Objective.V, 'f', -1, 64) + " %"
 	if s.Window.Set() {
-		text += " over " + span(time.Duration(s.Window.V))
+		text += " over " + s.Window.V.String()
 	}
 	if s.URL.V != "" {
 		text += ", " + s.URL.V
 	}
 	return text
-}
-
-// span is a duration in days where it is whole ones.
-func span(d time.Duration) string {
-	if d > 0 && d%(24*time.Hour) == 0 {
-		return plural(int(d/(24*time.Hour)), "day")
-	}
-	return d.String()
 }
 
 func matchers(sets []config.MatcherSet) string {
