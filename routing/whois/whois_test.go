@@ -130,7 +130,8 @@ func TestOnCall(t *testing.T) {
 	for who, want := range map[string][]Duty{
 		"ben":   {{Team: "search", Now: true}, {Team: "sre", Now: true, Until: &monday}, {Team: "sre", From: at("2026-11-30T09:00:00Z"), Until: at("2026-12-07T09:00:00Z")}},
 		"amira": {{Team: "content-transform", Now: true}, {Team: "sre", From: &monday, Until: at("2026-11-30T09:00:00Z")}},
-		"maya":  {}, // a volunteer
+		"maya":  {},                           // a volunteer
+		"nils":  {{Team: "watch", Now: true}}, // whom nobody relieves
 	} {
 		if diff := cmp.Diff(want, Ask(r, who, friday, config.Page).People[0].Duties); diff != "" {
 			t.Errorf("%s: %s", who, diff)

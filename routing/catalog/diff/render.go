@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"callchain/config"
 )
@@ -509,15 +511,16 @@ func (r *Report) of(s Severity) []Finding {
 }
 
 func sentence(s string) string {
-	if s == "" || strings.HasSuffix(s, ".") {
+	if strings.HasSuffix(s, ".") {
 		return s
 	}
 	return s + "."
 }
 
 func capital(s string) string {
-	if s == "" {
+	first, size := utf8.DecodeRuneInString(s)
+	if first == utf8.RuneError {
 		return s
 	}
-	return strings.ToUpper(s[:1]) + s[1:]
+	return string(unicode.ToUpper(first)) + s[size:]
 }
