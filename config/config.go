@@ -1,10 +1,12 @@
 package config
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/prometheus/alertmanager/pkg/labels"
 	"github.com/prometheus/alertmanager/timeinterval"
+	"github.com/prometheus/common/model"
 )
 
 // Config is callchain.yml, checked. Paths in it are already resolved against
@@ -163,6 +165,16 @@ type ActiveInterval struct {
 
 // Duration is written as in Prometheus: 90s, 5m, 2d, 1h30m.
 type Duration time.Duration
+
+// String is how people write it: whole days as days, because a window of 28d is
+// not read as 4w.
+func (d Duration) String() string {
+	const day = Duration(24 * time.Hour)
+	if d > 0 && d%day == 0 {
+		return strconv.FormatInt(int64(d/day), 10) + "d"
+	}
+	return model.Duration(d).String()
+}
 
 // PerUrgency is one duration for every urgency, or one per urgency.
 type PerUrgency struct {

@@ -100,7 +100,7 @@ func TestRealAlertsExample(t *testing.T) {
 		t.Errorf("exit status %d:\n%s", code, out)
 	}
 	for _, line := range strings.Split(out, "\n") {
-		if strings.Contains(line, ": warning: ") && !strings.Contains(line, "counts as partly owned") {
+		if strings.Contains(line, ": warning: ") && !strings.Contains(line, "planning treats it as unowned") {
 			t.Error(line)
 		}
 	}

@@ -76,6 +76,9 @@ func counted(events []report.Event) []string {
 		if names != f.Alerts || hit != f.Alerts {
 			line += fmt.Sprintf(" (%d by name, %d by assessment)", names, hit)
 		}
+		if len(f.Earlier) > 0 {
+			line += ", risks of " + strings.Join(f.Earlier, ", ")
+		}
 		lines = append(lines, line)
 	}
 	return lines
@@ -96,6 +99,8 @@ func TestCounting(t *testing.T) {
 	}{
 		{"one", "fire A service=parsoid severity=page", []string{"2026-11-20 service:parsoid: 1 alerts, 1 incidents"}},
 		{"repeats", "fire A service=parsoid severity=page\n+5m\nagain A\n+26h\nagain A", []string{"2026-11-20 service:parsoid: 1 alerts, 1 incidents, 1 exhausted"}},
+		{"nobody answers until the next day", "+14h\nfire A service=parsoid severity=page\n+10h",
+			[]string{"2026-11-20 service:parsoid: 1 alerts, 1 incidents, 1 exhausted", "2026-11-21 service:parsoid: 0 alerts, 0 incidents, risks of 2026-11-20"}},
 		{"twice in one webhook", "twice A service=parsoid severity=page", []string{"2026-11-20 service:parsoid: 1 alerts, 1 incidents"}},
 		{"many of one group", "fires A 50 service=parsoid severity=page\nfires A 50 service=parsoid severity=page", []string{"2026-11-20 service:parsoid: 50 alerts, 1 incidents"}},
 		{"recorded", "fire A service=oldbot\n+5m\nagain A", []string{"2026-11-20 service:oldbot: 1 alerts, 0 incidents, 1 recorded, 1 unowned"}},

@@ -345,3 +345,21 @@ func TestBacktestMovedIsShort(t *testing.T) {
 		t.Errorf("%d lines, from %q to %q", len(d), d[0], d[len(d)-1])
 	}
 }
+
+// The same alert may stand in a file twice; what it is about may not be told in
+// two ways, because then one of them is never true.
+func TestExpectationTwice(t *testing.T) {
+	line := func(subject string) string {
+		return `{"subject": "` + subject + `", "labels": {"alertname": "A"}}`
+	}
+	for second, want := range map[string]string{"service:a": "", "service:b": "subjects[1]: A{} stands there twice, as service:a and as service:b"} {
+		_, err := ParseExpectation([]byte(`{"subjects": [` + line("service:a") + `, ` + line(second) + `]}`))
+		got := ""
+		if err != nil {
+			got = err.Error()
+		}
+		if !strings.HasSuffix(got, want) || (got == "") != (want == "") {
+			t.Errorf("as %s: %q, want %q", second, got, want)
+		}
+	}
+}

@@ -130,7 +130,7 @@ var riskWords = map[Risk]string{
 func (e Explanation) Text() string {
 	var b strings.Builder
 	line := func(key, format string, args ...any) {
-		fmt.Fprintf(&b, "%-12s %s\n", key, visible(fmt.Sprintf(format, args...)))
+		fmt.Fprintf(&b, "%-12s %s\n", key, config.OneLine(fmt.Sprintf(format, args...)))
 	}
 	line("Subject", "%s", e.Subject)
 	line("Why", "%s (%s)", e.Reason, e.MatchedBy)
@@ -166,7 +166,7 @@ func (e Explanation) Text() string {
 	if len(e.Trace) > 0 {
 		b.WriteString("\nHow it was found\n")
 		for i, t := range e.Trace {
-			fmt.Fprintf(&b, "  %d. %s\n", i+1, visible(t))
+			fmt.Fprintf(&b, "  %d. %s\n", i+1, config.OneLine(t))
 		}
 	}
 	return b.String()
@@ -180,7 +180,7 @@ func (e Explanation) ChainText() string {
 		if !config.Urgency(e.Urgency).Pages() {
 			head = "Chain, if it were to page"
 		}
-		fmt.Fprintf(&b, "\n%s (policy %s%s)\n", head, visible(cmp.Or(e.policy, config.DefaultPolicyName)), e.roundWords())
+		fmt.Fprintf(&b, "\n%s (policy %s%s)\n", head, config.OneLine(cmp.Or(e.policy, config.DefaultPolicyName)), e.roundWords())
 		for _, s := range e.Steps {
 			when := "at once"
 			if s.AfterSeconds > 0 {
@@ -190,14 +190,14 @@ func (e Explanation) ChainText() string {
 			if s.Team != "" {
 				whom += " of " + s.Team
 			}
-			fmt.Fprintf(&b, "  %d. %s: %s; %s to answer\n", s.Position, when, visible(whom), shortTime(s.AckWithinSeconds))
-			fmt.Fprintf(&b, "     %s: %s\n", visible(s.Notify), visible(s.Reason))
+			fmt.Fprintf(&b, "  %d. %s: %s; %s to answer\n", s.Position, when, config.OneLine(whom), shortTime(s.AckWithinSeconds))
+			fmt.Fprintf(&b, "     %s: %s\n", config.OneLine(s.Notify), config.OneLine(s.Reason))
 		}
 	}
 	if len(e.Skipped) > 0 {
 		b.WriteString("\nSkipped\n")
 		for _, s := range e.Skipped {
-			fmt.Fprintf(&b, "  - %s: %s\n", visible(s.Notify), visible(s.Reason))
+			fmt.Fprintf(&b, "  - %s: %s\n", config.OneLine(s.Notify), config.OneLine(s.Reason))
 		}
 	}
 	return b.String()
@@ -238,17 +238,4 @@ func shortTime(seconds float64) string {
 		s = strings.TrimSuffix(s, "0m")
 	}
 	return s
-}
-
-// visible replaces what a terminal would obey (and line breaks) by what it shows.
-func visible(s string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0, // controls
-			r >= 0x202a && r <= 0x202e, r >= 0x2066 && r <= 0x2069, // direction overrides
-			r == 0x2028, r == 0x2029:
-			return '\uFFFD'
-		}
-		return r
-	}, s)
 }

@@ -80,11 +80,9 @@ func check(ctx context.Context, w io.Writer, file string, opts config.Options, o
 		}
 	} else {
 		for _, c := range seen.Checked {
-			fmt.Fprintf(w, "checked: %s\n", c)
+			fmt.Fprintf(w, "checked: %s\n", clean(c))
 		}
-		for _, p := range ps {
-			fmt.Fprintln(w, p)
-		}
+		printProblems(w, ps)
 		if ask > 0 && !asked {
 			fmt.Fprintln(w, "nobody was asked: mend the errors above first")
 		}

@@ -44,9 +44,7 @@ func diffCommand(all *kingpin.CmdClause, commands map[string]command) {
 		if *file != "" {
 			var ps config.Problems
 			if cfg, ps = config.Load(*file, config.Options{ExpandEnv: *expand, NoSecrets: true}); ps.Err() != nil {
-				for _, p := range ps.Errors() {
-					fmt.Fprintln(std.err, p)
-				}
+				printProblems(std.err, ps.Errors())
 				return errors.New("the configuration is refused, see above")
 			}
 		}

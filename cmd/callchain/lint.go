@@ -73,9 +73,7 @@ func readForLint(ctx context.Context, in *lint.Input, paths []string, file strin
 	if len(paths) == 0 || given {
 		cfg, ps := config.Load(file, config.Options{ExpandEnv: expand, NoSecrets: true})
 		if errs := ps.Errors(); len(errs) > 0 {
-			for _, p := range errs {
-				fmt.Fprintln(stderr, clean(p.String()))
-			}
+			printProblems(stderr, errs)
 			return errors.New("the configuration is refused, see above; correct it, or name the catalog's files alone")
 		}
 		text, err := os.ReadFile(file)
@@ -93,9 +91,7 @@ func readForLint(ctx context.Context, in *lint.Input, paths []string, file strin
 	} else {
 		in.Files, ps = config.ReadCatalog(in.Config.CatalogFiles)
 	}
-	for _, p := range ps {
-		fmt.Fprintln(stderr, clean(p.String()))
-	}
+	printProblems(stderr, ps)
 	switch {
 	case ps.Err() != nil:
 		return errors.New("the catalog could not be read, see above")
@@ -181,7 +177,7 @@ func printFindings(w io.Writer, r lint.Result, output string, strict bool) error
 		for _, f := range r.Findings {
 			rule, _ := lint.RuleFor(f.Code)
 			fmt.Fprintf(w, "::%s file=%s,line=%d,col=%d,title=%s::%s\n", f.Severity,
-				githubProperty(f.Pos.File), f.Pos.Line, f.Pos.Col, githubProperty(string(f.Code)+" "+rule.Title), githubData(f.Text))
+				githubProperty.Replace(clean(f.Pos.File)), f.Pos.Line, f.Pos.Col, githubProperty.Replace(string(f.Code)+" "+rule.Title), githubData.Replace(clean(f.Text)))
 		}
 	default:
 		for _, f := range r.Findings {
@@ -191,15 +187,12 @@ func printFindings(w io.Writer, r lint.Result, output string, strict bool) error
 	return nil
 }
 
-// A workflow command of GitHub ends with its line; in a property, ":" and ","
-// would end the value.
+// A workflow command of GitHub ends with its line, so what stands in it is cleaned
+// first; in a property, ":" and "," would end the value.
 var (
-	githubEscapes         = strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A")
-	githubPropertyEscapes = strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A", ":", "%3A", ",", "%2C")
+	githubData     = strings.NewReplacer("%", "%25")
+	githubProperty = strings.NewReplacer("%", "%25", ":", "%3A", ",", "%2C")
 )
-
-func githubData(s string) string     { return githubEscapes.Replace(s) }
-func githubProperty(s string) string { return githubPropertyEscapes.Replace(s) }
 
 func summarise(w io.Writer, in lint.Input, r lint.Result) {
 	ignored := ""

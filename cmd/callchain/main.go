@@ -113,7 +113,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		code = s.code
 	}
 	if err.Error() != "" {
-		fmt.Fprintf(stderr, "callchain: %v\n", err)
+		fmt.Fprint(stderr, cleanLines("callchain: "+err.Error()))
 	}
 	return code
 }

@@ -230,9 +230,7 @@ func routerOf(file string, expand bool, stderr io.Writer) (*routing.Router, erro
 func loadToAsk(file string, expand bool, stderr io.Writer) (*loaded, error) {
 	l := load(file, config.Options{ExpandEnv: expand, NoSecrets: true})
 	if errs := l.problems().Errors(); len(errs) > 0 {
-		for _, p := range errs {
-			fmt.Fprintln(stderr, p)
-		}
+		printProblems(stderr, errs)
 		return nil, errors.New("the configuration is refused, see above")
 	}
 	return l, nil

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/alecthomas/kingpin/v2"
-	"github.com/prometheus/common/model"
 
 	"callchain/config"
 	"callchain/routing/catalog"
@@ -31,9 +30,7 @@ func showCommand(all *kingpin.CmdClause, commands map[string]command) {
 	commands[c.FullCommand()] = func(_ context.Context, std streams) error {
 		l := load(*file, config.Options{NoSecrets: true})
 		if code := refused(l); code != good {
-			for _, p := range l.problems().Errors() {
-				fmt.Fprintln(std.err, clean(p.String()))
-			}
+			printProblems(std.err, l.problems().Errors())
 			return status{code, "there is no catalog to show, see above"}
 		}
 		v, err := f.view(l)
@@ -298,7 +295,7 @@ func viewService(s *catalog.Service) shownService {
 	if e.SLO != nil {
 		out.SLO = &shownSLO{Objective: e.SLO.Objective.V, URL: e.SLO.URL.V}
 		if e.SLO.Window.Set() {
-			out.SLO.Window = days(e.SLO.Window.V)
+			out.SLO.Window = e.SLO.Window.V.String()
 		}
 	}
 	for name, l := range e.Links {
@@ -324,14 +321,6 @@ func viewService(s *catalog.Service) shownService {
 		}
 	}
 	return out
-}
-
-// days is a duration as people write windows: 28d, not 4w.
-func days(d config.Duration) string {
-	if n := time.Duration(d) / (24 * time.Hour); n > 0 && n*24*time.Hour == time.Duration(d) {
-		return fmt.Sprintf("%dd", n)
-	}
-	return model.Duration(d).String()
 }
 
 func viewTeam(c *catalog.Catalog, t *catalog.Team, raw *config.Catalog) shownTeam {

@@ -58,9 +58,7 @@ type copied struct {
 // copyCommand copies from one store into another; from "" is the one in use.
 func copyCommand(ctx context.Context, std streams, file string, expand bool, output, from, to string) (err error) {
 	c, ps := config.Load(file, config.Options{ExpandEnv: expand})
-	for _, p := range ps.Errors() {
-		fmt.Fprintln(std.err, p)
-	}
+	printProblems(std.err, ps.Errors())
 	if ps.Err() != nil {
 		return status{notDone, "the configuration is refused, see above"}
 	}

@@ -77,12 +77,3 @@ func unknownName(c *catalog.Catalog, name string) string {
 	}
 	return text
 }
-
-// cleanLines takes out of every line what a terminal would obey.
-func cleanLines(s string) string {
-	var b strings.Builder
-	for line := range strings.Lines(s) {
-		b.WriteString(clean(strings.TrimSuffix(line, "\n")) + "\n")
-	}
-	return b.String()
-}

@@ -304,7 +304,7 @@ func (l *loader) owners(svc *Service, s *config.Service, pos config.Pos) {
 	}
 	for _, r := range config.Roles {
 		if !given[r] && Requirement(svc.State, r) == Required {
-			l.ps.Warnc(CodeUnfilled, around, "service %s is %s and has no %s owner, so it counts as partly owned, which planning treats as unowned; name a staff or affiliate team", svc.Name, svc.State, r)
+			l.ps.Warnc(CodeUnfilled, around, "service %s is %s and has no %s owner, so planning treats it as unowned; name a staff or affiliate team", svc.Name, svc.State, r)
 		}
 	}
 }

@@ -12,6 +12,21 @@ import (
 	"callchain/config"
 )
 
+// An alert that is now of one service and now of another is no example of either:
+// a proposal that takes it moves nothing away from a service.
+func TestJudgeOfSeveralServices(t *testing.T) {
+	cfg, router := world(t, testConfig, testCatalog)
+	for expr, want := range map[string]string{`up{app="thumbor"}`: "thumbor", `up{app=~"thumbor|kassa"}`: ""} {
+		rules, err := ParseRules(config.File{Name: "rules.yml", Data: fmt.Appendf(nil, "groups: [{name: g, rules: [{alert: Any, expr: %q}]}]\n", expr)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v, service := judge(waysOf(cfg, router), router, rules[0]); v.Outcome != Reaches || service != want {
+			t.Errorf("%s: %s, of service %q, want %q", expr, v.Outcome, service, want)
+		}
+	}
+}
+
 func TestJudge(t *testing.T) {
 	cfg, router := world(t, testConfig, testCatalog)
 	for _, c := range []struct {

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/prometheus/common/model"
-
 	"callchain/config"
 )
 
@@ -193,7 +191,7 @@ func clock(t time.Time) string { return t.Format("Mon 2006-01-02 15:04 MST") }
 func sloText(s *config.SLO) string {
 	out := fmt.Sprintf("%g %%", s.Objective.V)
 	if s.Window.V > 0 {
-		out += " over " + model.Duration(s.Window.V).String()
+		out += " over " + s.Window.V.String()
 	}
 	if s.URL.V != "" {
 		out += ", " + s.URL.V

@@ -76,6 +76,20 @@ func TestServiceRoles(t *testing.T) {
 	}
 }
 
+// The same words as elsewhere: a window of 28d is not 4w.
+func TestServiceWords(t *testing.T) {
+	a := Ask(router(t), "parsoid", friday, config.Page)
+	if got, want := a.Services[0].SLO, "99.9 % over 28d, https://slo.example.org/parsoid"; got != want {
+		t.Errorf("slo %q, want %q", got, want)
+	}
+	for _, role := range Ask(router(t), "charts", friday, config.Page).Services[0].Roles {
+		want := map[string]string{"contingency_development": "elif"}[role.Role]
+		if role.HeldBy != want {
+			t.Errorf("%s is held by %q, want %q", role.Role, role.HeldBy, want)
+		}
+	}
+}
+
 // What a name may be.
 func TestNames(t *testing.T) {
 	r := router(t)
@@ -116,7 +130,8 @@ func TestOnCall(t *testing.T) {
 	for who, want := range map[string][]Duty{
 		"ben":   {{Team: "search", Now: true}, {Team: "sre", Now: true, Until: &monday}, {Team: "sre", From: at("2026-11-30T09:00:00Z"), Until: at("2026-12-07T09:00:00Z")}},
 		"amira": {{Team: "content-transform", Now: true}, {Team: "sre", From: &monday, Until: at("2026-11-30T09:00:00Z")}},
-		"maya":  {}, // a volunteer
+		"maya":  {},                           // a volunteer
+		"nils":  {{Team: "watch", Now: true}}, // whom nobody relieves
 	} {
 		if diff := cmp.Diff(want, Ask(r, who, friday, config.Page).People[0].Duties); diff != "" {
 			t.Errorf("%s: %s", who, diff)

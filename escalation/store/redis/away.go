@@ -134,7 +134,7 @@ func (s *Store) seek() {
 		return
 	}
 	go func() {
-		defer s.seeking.Store(false)
+		defer s.sought()
 		told := false
 		for {
 			gone := s.due.gone()
@@ -171,4 +171,13 @@ func (s *Store) seek() {
 			s.log.Info("all of the Cluster answers again")
 		}
 	}()
+}
+
+// sought ends a search. What was put aside after its last look found it still
+// running and began none, so that is looked for now.
+func (s *Store) sought() {
+	s.seeking.Store(false)
+	if s.closing.Err() == nil && len(s.due.gone()) > 0 {
+		s.seek()
+	}
 }

@@ -2,7 +2,9 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"strings"
 	"testing"
@@ -308,5 +310,26 @@ func TestDocumentedACL(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A partition that is put aside just when a search ends is looked for all the same:
+// else its timers would wait until another one is put aside.
+func TestPutAsideAsASearchEnds(t *testing.T) {
+	t.Parallel()
+	s, err := newStore(Options{Addrs: []string{"nowhere:6379"}, Cluster: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+		return nil, errors.New("nobody is there")
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	s.seeking.Store(true) // the search has seen that nothing is left, and ends
+	if err := s.leave([]uint8{3}, errors.New("silent")); err != nil {
+		t.Fatal(err)
+	}
+	s.sought()
+	if !s.seeking.Load() {
+		t.Error("nobody looks for a partition that was put aside")
 	}
 }

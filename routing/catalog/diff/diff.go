@@ -124,7 +124,7 @@ const (
 	CodeRenamed     = "CC1206"
 	CodeMerged      = "CC1207" // the name is now an alias of another service
 
-	CodeUnfilled     = "CC1301" // a required role becomes unfilled
+	CodeUnfilled     = "CC1301" // a required role becomes unfilled, or a state is entered without it
 	CodeStillMissing = "CC1302" // a role that the new state requires was unfilled before, and still is
 	CodeLastOwner    = "CC1303" // the last owner is gone, although no required role is
 	CodeTransfer     = "CC1304" // a role goes to another team

@@ -189,6 +189,14 @@ func TestEveryRoleInEveryTransition(t *testing.T) {
 		}
 		return "  - {name: svc, state: " + string(s) + ", owners: {" + strings.Join(owners, ", ") + "}}\n"
 	}
+	// In maintenance product management is held by somebody, in third_party
+	// contingency is: that it was not written does not mean that it was missing.
+	asks := func(s config.State, r config.Role) bool {
+		if s == config.Unowned {
+			s = config.Maintenance // what an unowned service lacks is what that would ask for
+		}
+		return catalog.Requirement(s, r) == catalog.Required
+	}
 	for _, from := range config.States {
 		for _, to := range config.States {
 			for _, r := range config.Roles {
@@ -205,7 +213,7 @@ func TestEveryRoleInEveryTransition(t *testing.T) {
 					rep = compare(t, base+with(from, r), base+with(to, r), Options{})
 					got := codesOf(rep)
 					switch {
-					case catalog.Requirement(from, r) == catalog.NotApplicable:
+					case !asks(from, r):
 						if !slices.Contains(got, CodeUnfilled) {
 							t.Errorf("entered with the role unfilled: %v", got)
 						}
@@ -272,6 +280,19 @@ func TestFindings(t *testing.T) {
 			codes: []string{CodeTransfer, CodeLastOwner}, agree: []string{"a"}},
 		{name: "a role dropped", old: base + active("a", "b"), new: base + "  - {name: svc, state: active, owners: {development: a, configuration_deployment: b, incident_response: b}}\n",
 			codes: []string{CodeUnfilled}, roles: []config.Role{config.ProductManagement}, text: "nobody holds product management any more"},
+		{name: "roles dropped by two teams", old: base + active("a", "b"), new: base + "  - {name: svc, state: active, owners: {configuration_deployment: b}}\n",
+			codes: []string{CodeUnfilled, CodeUnfilled}, roles: []config.Role{config.Development, config.ProductManagement}, text: "nobody holds development and product management any more"},
+		{name: "developed again without a product owner", old: base + maintenance("a"),
+			new:   base + "  - {name: svc, state: active, owners: {development: a, configuration_deployment: b, incident_response: b}}\n",
+			codes: []string{CodeUnfilled, CodeMove}, roles: []config.Role{config.ProductManagement}, text: "nobody holds product management, which active requires"},
+		{name: "taken over without contingency", old: base + "  - {name: svc, state: third_party, owners: {configuration_deployment: a, incident_response: a}}\n",
+			new:   base + "  - {name: svc, state: maintenance, owners: {configuration_deployment: a, incident_response: a}}\n",
+			codes: []string{CodeUnfilled, CodeMoveRare}, roles: []config.Role{config.ContingencyDevelopment}},
+		{name: "back from unowned, half", old: base + "  - {name: svc, state: unowned, owners: {incident_response: a}}\n",
+			new:   base + "  - {name: svc, state: maintenance, owners: {incident_response: a}}\n",
+			codes: []string{CodeStillMissing, CodeMove}, roles: []config.Role{config.ContingencyDevelopment, config.ConfigurationDeployment}, text: "nobody held contingency development and configuration deployment"},
+		{name: "active in name only", old: base + "  - {name: svc, state: unowned}\n", new: base + "  - {name: svc, state: active}\n",
+			codes: []string{CodeUnfilled, CodeStillMissing, CodeMoveRare}, roles: []config.Role{config.Development, config.ProductManagement}},
 		{name: "a person as an owner", old: base + svc, new: base + "  - {name: svc, state: active, owners: {development: ana, configuration_deployment: a, incident_response: a, product_management: a}}\n",
 			codes: []string{CodeUnfilled, CodeRefused}},
 
@@ -475,7 +496,7 @@ schedules:
 		`service svc tier: "4" "1"`,
 		`service svc aliases: "" "s"`,
 		`service svc volunteers: "vols" ""`,
-		`service svc slo: "99.9 % over 28 days" "99.5 % over 28 days"`,
+		`service svc slo: "99.9 % over 28d" "99.5 % over 28d"`,
 		`service svc alerts: "app=\"x\"" "app=\"y\""`,
 		`service svc policy: "default" "slow"`,
 		`service svc runbook: "" "https://r.example.org"`,
@@ -650,6 +671,14 @@ func TestFitAndChains(t *testing.T) {
 	r.Chains(old, new, before, after, now)
 	if diff := cmp.Diff([]string{CodeChain}, codesOf(r)); diff != "" {
 		t.Errorf("the policy asks nobody who owns it (-want +got):\n%s", diff)
+	}
+
+	typo := side("new.yml", base+strings.Replace(svc, "third_party", "active-ish", 1))
+	after, _ = typo.Router(cfg)
+	r = Compare(old, typo, Options{Now: now})
+	r.Chains(old, typo, before, after, now)
+	if diff := cmp.Diff([]string{CodeRefused}, codesOf(r)); diff != "" {
+		t.Errorf("what follows from a state that is none is told too (-want +got):\n%s", diff)
 	}
 	r = Compare(old, old, Options{Now: now})
 	r.Chains(old, old, before, before, now)

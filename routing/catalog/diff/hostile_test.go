@@ -10,6 +10,14 @@ import (
 
 // What stands in a catalog is written by whoever opens a pull request. Nothing of
 // it may speak to anybody, or in our name.
+func TestCapital(t *testing.T) {
+	for in, want := range map[string]string{"": "", "a role": "A role", "élan": "Élan", "\xff?": "\xff?"} {
+		if got := capital(in); got != want {
+			t.Errorf("%q: got %q, want %q", in, got, want)
+		}
+	}
+}
+
 func TestHostileTexts(t *testing.T) {
 	const evil = "@everyone `x` <img src=x onerror=alert(1)> [a](https://evil.example) ![b](http://evil.example/i.png) #1 !2 ~bug |cell| www.evil.example **bold** &lt;script&gt;\\n/close ``` \\u202e\\u001b[2J </details>"
 	quote := func(s string) string { return `"` + strings.ReplaceAll(s, `"`, "'") + `"` }

@@ -138,7 +138,7 @@ func (r *Report) Chains(from, to *Side, before, after *routing.Router, now time.
 	c.match()
 	for _, o := range from.services {
 		n := c.services.to[o]
-		if n == nil || told[n.Name] || n.State == config.Decommissioned || o.State == config.Decommissioned {
+		if n == nil || told[n.Name] || !known(n.State) || n.State == config.Decommissioned || o.State == config.Decommissioned {
 			continue
 		}
 		if !reachesOwner(before, o, now) || reachesOwner(after, n, now) {

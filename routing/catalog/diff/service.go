@@ -3,9 +3,7 @@ package diff
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -224,15 +222,13 @@ func (c *comparison) comparePair(o, n *catalog.Service) (to []string) {
 		return to
 	}
 
+	c.unfilled(o, n, moved)
 	type way struct{ from, to string }
 	var ways []way
 	transfers := map[way][]config.Role{}
 	for _, r := range config.Roles {
 		a, b := c.holder(o, r), holderNow(n, r)
 		need := catalog.Requirement(n.State, r)
-		if need == catalog.Required && !n.Filled(r) {
-			c.unfilled(o, n, r, moved)
-		}
 		if a == b {
 			continue
 		}
@@ -315,33 +311,52 @@ func (c *comparison) comparePair(o, n *catalog.Service) (to []string) {
 	return to
 }
 
-// unfilled judges a required role that nobody holds now.
-func (c *comparison) unfilled(o, n *catalog.Service, r config.Role, moved bool) {
-	before := catalog.Requirement(o.State, r)
-	f := Finding{Service: n.Name, Roles: []config.Role{r}, Remedy: report.Advise(n).Text}
-	switch {
-	case !known(o.State) || c.covered[n][r]:
-		return
-	case o.Filled(r):
-		f.Code, f.Severity = CodeUnfilled, Error
-		f.From = c.holder(o, r).String()
-		f.Text = n.Name + ": nobody holds " + spoken(r) + " any more, which " + word(n.State) + " requires"
-		f.Reason = "a role is handed over, not dropped; it was held by " + f.From
-		if f.From == "" {
-			f.Reason = "a role is handed over, not dropped"
-		}
-	case before == catalog.NotApplicable:
-		f.Code, f.Severity = CodeUnfilled, Error
-		f.Text = n.Name + ": nobody holds " + spoken(r) + ", which " + word(n.State) + " requires"
-		f.Reason = "a service enters a state with the roles of that state filled"
-	case moved:
-		f.Code, f.Severity = CodeStillMissing, Warning
-		f.Text = n.Name + ": " + spoken(r) + " was unfilled, and still is in " + word(n.State)
-		f.Reason = "it counts as partly owned, which planning treats as unowned"
-	default:
+// unfilled judges the required roles that nobody holds now. Those that the same
+// one let go are one finding.
+func (c *comparison) unfilled(o, n *catalog.Service, moved bool) {
+	if !known(o.State) {
 		return
 	}
-	c.find(f, rolePos(n, r))
+	type gap struct{ code, from string }
+	var gaps []gap
+	roles := map[gap][]config.Role{}
+	for _, r := range n.MissingRoles {
+		if catalog.Requirement(n.State, r) != catalog.Required || c.covered[n][r] {
+			continue
+		}
+		var g gap
+		switch {
+		case o.Filled(r):
+			g = gap{CodeUnfilled, c.holder(o, r).String()}
+		case !slices.Contains(o.MissingRoles, r):
+			g = gap{CodeUnfilled, ""}
+		case moved:
+			g = gap{CodeStillMissing, ""}
+		default:
+			continue
+		}
+		if roles[g] == nil {
+			gaps = append(gaps, g)
+		}
+		roles[g] = append(roles[g], r)
+	}
+	for _, g := range gaps {
+		list := roles[g]
+		f := Finding{Code: g.code, Severity: Error, Service: n.Name, From: g.from, Roles: list, Remedy: report.Advise(n).Text}
+		switch {
+		case g.code == CodeStillMissing:
+			f.Severity = Warning
+			f.Text = n.Name + ": nobody held " + spokenAll(list) + ", and nobody does in " + word(n.State)
+			f.Reason = "planning treats it as unowned until somebody does"
+		case g.from == "":
+			f.Text = n.Name + ": nobody holds " + spokenAll(list) + ", which " + word(n.State) + " requires"
+			f.Reason = "a service enters a state with the roles of that state filled"
+		default:
+			f.Text = n.Name + ": nobody holds " + spokenAll(list) + " any more, which " + word(n.State) + " requires"
+			f.Reason = "a role is handed over, not dropped; held before by " + g.from
+		}
+		c.find(f, rolePos(n, list[0]))
+	}
 }
 
 // vacancy tells of a contingency role that a director begins or ends to hold
@@ -375,162 +390,6 @@ func (c *comparison) vacancy(o, n *catalog.Service) bool {
 	return true
 }
 
-// hand notes a role that goes from one team to another; either may be missing,
-// for a reason.
-func (c *comparison) hand(service string, r config.Role, from, whyNew, to, whyLost string) {
-	of := func(team string) *HandOver {
-		h := c.hands[team]
-		if h == nil {
-			h = &HandOver{Team: team, Leaves: []Handed{}, Arrives: []Handed{}, AgreeWith: []string{}}
-			c.hands[team] = h
-		}
-		return h
-	}
-	with := func(h *HandOver, other string) {
-		if other != "" && !slices.Contains(h.AgreeWith, other) {
-			h.AgreeWith = append(h.AgreeWith, other)
-		}
-	}
-	if from != "" {
-		h := of(from)
-		why := whyLost
-		if to != "" {
-			why = ""
-		}
-		h.Leaves = append(h.Leaves, Handed{service, r, to, why})
-		with(h, to)
-	}
-	if to != "" {
-		h := of(to)
-		why := whyNew
-		if from != "" {
-			why = ""
-		}
-		h.Arrives = append(h.Arrives, Handed{service, r, from, why})
-		with(h, from)
-	}
-}
-
-// agreement says who must agree to what happens to a service, and who has; about
-// are the findings that ask for it.
-func (c *comparison) agreement(n *catalog.Service, k *concern, about []int) {
-	a := Agreement{Service: n.Name, To: k.to, Teams: []string{}, Agreed: []string{}, Missing: []string{}}
-	add := func(name string) {
-		if !slices.Contains(a.Teams, name) {
-			a.Teams = append(a.Teams, name)
-		}
-	}
-	var before *config.Verified
-	for _, o := range k.olds {
-		for _, t := range o.OwningTeams() {
-			add(c.id(t))
-		}
-		if c.services.from[n] == o {
-			before = o.Entry.Verified
-		}
-	}
-	for _, t := range n.OwningTeams() {
-		add(t.Name)
-	}
-	if len(a.Teams) == 0 {
-		return // nobody owns it on either side
-	}
-	v := n.Entry.Verified
-	older := v != nil && before != nil && v.On.V.Before(before.On.V.Time)
-	said := map[string]bool{}
-	if v != nil && !older {
-		for _, by := range v.By {
-			said[c.named(by.V)] = true
-		}
-	}
-	for _, t := range a.Teams {
-		if said[t] {
-			a.Agreed = append(a.Agreed, t)
-		} else {
-			a.Missing = append(a.Missing, t)
-		}
-	}
-	c.r.Agreements = append(c.r.Agreements, a)
-	for _, i := range about {
-		c.r.Findings[i].Agree = slices.Clone(a.Teams)
-	}
-	c.verified(n, v, before, older, a)
-}
-
-func needsAgreement(code string) bool {
-	switch code {
-	case CodeLaunch, CodeLaunchRare, CodeLaunchRefused, CodeLegacy, CodeMove, CodeMoveRare, CodeMoveRefused, CodeMerged, CodeTransfer, CodeVacancy, CodeVacancyOver:
-		return true
-	}
-	return false
-}
-
-// verified judges what the new entry says about who agreed, and when.
-func (c *comparison) verified(n *catalog.Service, v, before *config.Verified, older bool, a Agreement) {
-	asked := Warning
-	if c.opts.RequireAgreed {
-		asked = Error
-	}
-	switch {
-	case older:
-		c.find(Finding{
-			Code: CodeOldVerified, Severity: asked, Service: n.Name, From: day(before.On.V), To: day(v.On.V), Agree: a.Teams,
-			Text:   n.Name + ": verified.on is " + day(v.On.V) + ", before the " + day(before.On.V) + " of the old entry",
-			Reason: "a confirmation older than the last one cannot be about this change",
-			Remedy: "let " + listed(a.Teams) + " confirm the entry as it is now, and write that day",
-		}, place(v.On.Pos, v.Pos))
-	case c.opts.RequireAgreed && len(a.Missing) > 0:
-		at := n.Pos
-		if v != nil {
-			at = place(v.Pos, n.Pos)
-		}
-		c.find(Finding{
-			Code: CodeNotAgreed, Severity: Error, Service: n.Name, Agree: slices.Clone(a.Missing),
-			Text:   n.Name + ": " + listed(a.Missing) + " must agree to the " + listed(a.To) + " and " + does(len(a.Missing)) + " not stand in verified.by",
-			Reason: "all owners, old and new, agree before it is merged",
-			Remedy: "ask them, then add them: verified: {on: DAY, by: [" + strings.Join(a.Teams, ", ") + "]}",
-		}, at)
-	case c.opts.RequireAgreed && v != nil && before != nil && len(a.Teams) > 0 && v.On.V.Equal(before.On.V.Time) && sameNames(v.By, before.By):
-		c.find(Finding{
-			Code: CodeNotRenewed, Severity: Warning, Service: n.Name, Agree: a.Teams,
-			Text:   n.Name + ": verified is that of the old entry",
-			Reason: "the names were written before this change, so they may not be about it",
-			Remedy: "ask " + listed(a.Teams) + ", then write the day on which they agreed",
-		}, place(v.Pos, n.Pos))
-	}
-	// Somewhere on earth it is tomorrow already.
-	if v != nil && !c.opts.Now.IsZero() && v.On.V.After(c.opts.Now.Add(14*time.Hour)) {
-		c.find(Finding{
-			Code: CodeAhead, Severity: Warning, Service: n.Name, To: day(v.On.V), Agree: a.Teams,
-			Text:   n.Name + ": verified.on is " + day(v.On.V) + ", which lies ahead",
-			Reason: "nobody has confirmed anything on a day that has not been",
-			Remedy: "write the day on which the owners agreed",
-		}, place(v.On.Pos, v.Pos))
-	}
-}
-
-func day(d config.Date) string { return d.Format(time.DateOnly) }
-
-func does(n int) string {
-	if n == 1 {
-		return "does"
-	}
-	return "do"
-}
-
-func sameNames(a, b []config.At[string]) bool {
-	gone, come := lists(values(a), values(b))
-	return len(gone)+len(come) == 0
-}
-
-func values(in []config.At[string]) []string {
-	out := make([]string, len(in))
-	for i, v := range in {
-		out[i] = v.V
-	}
-	return out
-}
-
 // place is the first of the two that is one.
 func place(pos, around config.Pos) config.Pos {
 	if pos.Line != 0 {
@@ -547,114 +406,4 @@ func rolePos(s *catalog.Service, r config.Role) config.Pos {
 		return place(o.Pos, ownersPos(s))
 	}
 	return ownersPos(s)
-}
-
-// plainService lists what the policy has no opinion on.
-func (c *comparison) plainService(o, n *catalog.Service) {
-	put := func(what, from, to string, at config.Pos) {
-		c.change("service", n.Name, what, from, to, place(at, n.Pos))
-	}
-	a, b := o.Entry, n.Entry
-	put("name", o.Name, n.Name, b.Name.Pos)
-	put("state", string(o.State), string(n.State), b.State.Pos)
-	put("tier", strconv.Itoa(o.Tier), strconv.Itoa(n.Tier), b.Tier.Pos)
-	put("aliases", sorted(o.Aliases), sorted(n.Aliases), first(b.Aliases))
-	put("description", a.Description.V, b.Description.V, b.Description.Pos)
-	var told []string
-	for _, t := range o.Volunteers {
-		told = append(told, c.id(t))
-	}
-	put("volunteers", sorted(told), sorted(teamNames(n.Volunteers)), first(b.Volunteers))
-	at := config.Pos{}
-	if b.SLO != nil {
-		at = b.SLO.Pos
-	}
-	put("slo", slo(a.SLO), slo(b.SLO), at)
-	at = config.Pos{}
-	if len(b.Alerts) > 0 && len(b.Alerts[0]) > 0 {
-		at = b.Alerts[0][0].Pos
-	}
-	put("alerts", matchers(a.Alerts), matchers(b.Alerts), at)
-	put("policy", cmp.Or(a.Policy.V, config.DefaultPolicyName), cmp.Or(b.Policy.V, config.DefaultPolicyName), b.Policy.Pos)
-	put("runbook", a.Runbook.V, b.Runbook.V, b.Runbook.Pos)
-	put("dashboard", a.Dashboard.V, b.Dashboard.V, b.Dashboard.Pos)
-	for _, name := range slices.Sorted(maps.Keys(a.Links)) {
-		if _, kept := b.Links[name]; !kept {
-			put("links."+name, a.Links[name].V, "", config.Pos{})
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(b.Links)) {
-		put("links."+name, a.Links[name].V, b.Links[name].V, b.Links[name].Pos)
-	}
-	at = config.Pos{}
-	if b.Verified != nil {
-		at = b.Verified.Pos
-	}
-	put("verified", verifiedText(a.Verified), verifiedText(b.Verified), at)
-	at = config.Pos{}
-	if b.Legacy != nil {
-		at = b.Legacy.Pos
-	}
-	put("legacy", legacyText(a.Legacy), legacyText(b.Legacy), at)
-	if va, vb := o.Entry.Owners.Roles[config.ContingencyDevelopment].Vacant, n.Entry.Owners.Roles[config.ContingencyDevelopment].Vacant; va != nil && vb != nil {
-		put("owners.contingency_development.reason", va.Reason.V, vb.Reason.V, vb.Reason.Pos)
-	}
-}
-
-func first(list []config.At[string]) config.Pos {
-	if len(list) == 0 {
-		return config.Pos{}
-	}
-	return list[0].Pos
-}
-
-func sorted(names []string) string { return strings.Join(slices.Sorted(slices.Values(names)), ", ") }
-
-func slo(s *config.SLO) string {
-	if s == nil {
-		return ""
-	}
-	text := strconv.FormatFloat(s.Objective.V, 'f', -1, 64) + " %"
-	if s.Window.Set() {
-		text += " over " + span(time.Duration(s.Window.V))
-	}
-	if s.URL.V != "" {
-		text += ", " + s.URL.V
-	}
-	return text
-}
-
-// span is a duration in days where it is whole ones.
-func span(d time.Duration) string {
-	if d > 0 && d%(24*time.Hour) == 0 {
-		return plural(int(d/(24*time.Hour)), "day")
-	}
-	return d.String()
-}
-
-func matchers(sets []config.MatcherSet) string {
-	out := make([]string, len(sets))
-	for i, set := range sets {
-		parts := make([]string, len(set))
-		for j, m := range set {
-			parts[j] = m.V.String()
-		}
-		out[i] = strings.Join(parts, ", ")
-	}
-	slices.Sort(out)
-	return strings.Join(out, "; or ")
-}
-
-func verifiedText(v *config.Verified) string {
-	if v == nil {
-		return ""
-	}
-	return day(v.On.V) + " by " + cmp.Or(sorted(values(v.By)), "nobody")
-}
-
-func legacyText(l *config.Legacy) string {
-	if l == nil {
-		return ""
-	}
-	return "since " + day(l.Since.V) + ": " + l.Reason.V
 }

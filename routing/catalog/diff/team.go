@@ -63,7 +63,7 @@ func (c *comparison) compareTeams() {
 			f.Code, f.Text = CodeTeamVolunteer, "team "+n.Name+" is of volunteers now, and still owns "+services(f.HandOver)
 			f.Reason, f.Remedy = "volunteers are told, and never have to answer", "hand these over to a staff or affiliate team first"
 			c.find(f, n.Pos)
-		case len(n.Members) == 0 && len(o.Members) > 0:
+		case len(n.Members) == 0:
 			f.Code, f.Text = CodeTeamEmpty, "team "+n.Name+" loses all its members, and still owns "+services(f.HandOver)
 			f.Reason, f.Remedy = "a page to it would reach nobody", "hand these over to a team with people first, or keep people in it until that is done"
 			c.find(f, n.Pos)

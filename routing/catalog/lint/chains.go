@@ -97,6 +97,9 @@ func (k *chainLook) service(s *catalog.Service) {
 		k.add(CodeVolunteerOnly, pos, "an alert of service %s reaches nobody but volunteers, who are told but never waited for, so nobody has to answer; name a staff or affiliate team under owners", s.Name)
 	case r.nobody && k.in.Config == nil && !k.wrongly(s.Entry.Owners):
 		k.add(CodeNobodyOwn, pos, "an alert of service %s reaches nobody but the fallback team; name a team with members under owners, as incident_response at least", s.Name)
+	case r.nobody && k.in.Config != nil && !r.deaf && len(s.OwningTeams()) > 0:
+		k.add(CodeNobodyOwn, pos, "an alert of service %s reaches nobody but the fallback team, although it has owners (%s); give their people %s, or the service a policy that asks them",
+			s.Name, some(teamNames(s.OwningTeams())), k.address())
 	}
 	if r.single != "" {
 		when := "however long one waits"
@@ -126,6 +129,14 @@ func (l *linter) wrongly(o config.Owners) bool {
 		}
 	}
 	return slices.ContainsFunc(places, func(p config.Pos) bool { return l.misowned[p] })
+}
+
+func teamNames(teams []*catalog.Team) []string {
+	var names []string
+	for _, t := range teams {
+		names = append(names, t.Name)
+	}
+	return names
 }
 
 func (k *chainLook) butFallback() string {

@@ -1,0 +1,28 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"callchain/config"
+)
+
+// clean is what every text of a file or a label goes through before it is printed.
+var clean = config.OneLine
+
+// cleanLines is clean for a text of several lines, which stay.
+func cleanLines(s string) string {
+	var b strings.Builder
+	for line := range strings.Lines(s) {
+		b.WriteString(clean(strings.TrimSuffix(line, "\n")) + "\n")
+	}
+	return b.String()
+}
+
+// printProblems prints each in a line of its own.
+func printProblems(w io.Writer, ps config.Problems) {
+	for _, p := range ps {
+		fmt.Fprintln(w, clean(p.String()))
+	}
+}
