@@ -106,6 +106,7 @@ const (
 	NotInChain AnswerKind = "not_in_chain" // and did not say take over
 	MovedOn    AnswerKind = "moved_on"     // the press was for an earlier step
 	NobodyLeft AnswerKind = "nobody_left"  // no step is left to escalate to
+	Recorded   AnswerKind = "recorded"     // kept on disk while the store is away; what it does is decided later
 )
 
 // Answer is what an event did, for the one who caused it.

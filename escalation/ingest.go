@@ -217,7 +217,14 @@ type Told struct {
 // as they exist. Order and repetition of webhooks do not matter within
 // LateCopy; an alert that is absent says nothing at all.
 func Ingest(g Group, incs []Incident, source string, w routing.Webhook, now time.Time, env Env, quiet map[StaleRule]bool) Ingested {
-	in := ingest{now: At(now), at: now, env: env, quiet: quiet, w: &w}
+	return IngestBorn(g, incs, source, w, now, env, quiet, nil)
+}
+
+// IngestBorn is Ingest of a webhook that was taken in before, where the records
+// could not be read: what it opens gets the id that people were told then. born
+// has it by subject; a subject that is not there gets a new one.
+func IngestBorn(g Group, incs []Incident, source string, w routing.Webhook, now time.Time, env Env, quiet map[StaleRule]bool, born map[string]string) Ingested {
+	in := ingest{now: At(now), at: now, env: env, quiet: quiet, w: &w, born: born}
 	in.out.Group = g
 	if g.ID == "" {
 		id, _ := GroupID(source, w.GroupLabels)
@@ -280,6 +287,7 @@ type ingest struct {
 	at       time.Time
 	env      Env
 	quiet    map[StaleRule]bool
+	born     map[string]string // ids that were given before, by subject
 }
 
 // forget ends what is kept of a recorded alert.
@@ -483,6 +491,9 @@ func (in *ingest) open(r routing.Resolution) int {
 		State:        Triggered,
 		Urgency:      config.Record,
 		OpenedAt:     in.now,
+	}
+	if id := in.born[r.Subject]; id != "" && !slices.Contains(g.Incidents, id) {
+		inc.ID = id
 	}
 	g.Seq++
 	g.Incidents = append(g.Incidents, inc.ID)

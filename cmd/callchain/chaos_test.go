@@ -37,6 +37,7 @@ type fleet struct {
 	dice     *rand.Rand           // how Slack takes a message
 	pages    map[string][]arrival // by channel and delivery
 	first    map[place]time.Time  // when a page came for the first time
+	named    map[int]string       // the incident that it named
 	last     time.Time            // when any page came
 	posted   map[int]time.Time    // when a webhook was answered 200 first
 	began    map[int]time.Time    // when it was sent first
@@ -90,6 +91,7 @@ func startFleet(t *testing.T, redis *testbench.Redis, replicas, people int) *fle
 		client:   &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 32}},
 		pages:    map[string][]arrival{},
 		first:    map[place]time.Time{},
+		named:    map[int]string{},
 		posted:   map[int]time.Time{},
 		began:    map[int]time.Time{},
 		answered: map[int]time.Time{},
@@ -299,8 +301,11 @@ func (f *fleet) arrived(channel, delivery string, a arrival, text string) {
 		return
 	}
 	f.first[a.place] = a.at
-	if link := incidentID.FindStringSubmatch(text); channel == "slack" && a.step == 1 && f.onPage != nil && link != nil {
-		f.onPage(a.alert, link[1])
+	if link := incidentID.FindStringSubmatch(text); channel == "slack" && a.step == 1 && link != nil {
+		f.named[a.alert] = link[1]
+		if f.onPage != nil {
+			f.onPage(a.alert, link[1])
+		}
 	}
 }
 

@@ -230,6 +230,10 @@ func (inc *incident) stateWords() string {
 // printOutcome says what an action came to.
 func printOutcome(w io.Writer, inc *incident) {
 	switch {
+	case inc.State == "": // its store is away: what was done is all that is known
+		for _, e := range inc.Timeline {
+			fmt.Fprintf(w, "%s: %s\n", inc.ID, clean(e.Text))
+		}
 	case inc.State == "acknowledged":
 		fmt.Fprintf(w, "%s %s: acknowledged by %s\n", inc.ID, clean(inc.Subject), clean(inc.AcknowledgedBy))
 	case inc.AcknowledgedBy != "":

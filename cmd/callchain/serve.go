@@ -92,6 +92,17 @@ func serve(ctx context.Context, f serving, log *slog.Logger) error {
 	if err := finished(ctx, st); err != nil {
 		return err
 	}
+	island, err := openIsland(l.cfg, log)
+	if err != nil {
+		return err
+	}
+	if island != nil {
+		defer func() {
+			if err := errors.Join(island.Journal.Close(), island.Scratch.Close()); err != nil {
+				log.Error("journal not closed cleanly", "err", err)
+			}
+		}()
+	}
 
 	good := lastGoodBeside(storePath)
 	report(log, l.catalog)
@@ -114,7 +125,7 @@ func serve(ctx context.Context, f serving, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	eng := engine.New(engine.Config{Store: st, Registerer: reg, Logger: log}, snap)
+	eng := engine.New(engine.Config{Store: st, Registerer: reg, Logger: log, Island: island}, snap)
 	metrics.good(l)
 	if len(refused) > 0 {
 		metrics.successful.Set(0)

@@ -15,8 +15,10 @@ import (
 
 	"callchain/config"
 	"callchain/escalation/engine"
+	"callchain/escalation/journal"
 	"callchain/escalation/store"
 	"callchain/escalation/store/bolt"
+	"callchain/escalation/store/mem"
 	"callchain/escalation/store/redis"
 )
 
@@ -100,6 +102,25 @@ func openRedis(ctx context.Context, c *config.Config, log *slog.Logger) (store.S
 		}
 	}
 	return st, nil
+}
+
+// maxJournal bounds what is kept on disk while Redis is away.
+const maxJournal = 1 << 30
+
+// openIsland opens what a daemon over Redis goes on with while that is away; nil
+// for the embedded store, which is this machine's disk itself.
+func openIsland(c *config.Config, log *slog.Logger) (*engine.Island, error) {
+	if c.Store.Type.V != inRedis {
+		return nil, nil
+	}
+	j, err := journal.Open(c.Store.Path.V+".journal", maxJournal, log)
+	if errors.Is(err, journal.ErrLocked) {
+		err = fmt.Errorf("%w: give every callchain that runs here a store.path of its own", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &engine.Island{Journal: j, Scratch: mem.New()}, nil
 }
 
 // tellLosses tells callchain's own team when Redis came back without what it had,

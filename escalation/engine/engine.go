@@ -68,6 +68,9 @@ type Config struct {
 	Store      store.Store
 	Registerer prometheus.Registerer
 	Logger     *slog.Logger
+	// Island is what the engine goes on with while Store is away; nil for a store
+	// that is this machine's own disk.
+	Island *Island
 }
 
 // Engine carries out what escalation decides. Any number of engines may share a store.
@@ -84,6 +87,8 @@ type Engine struct {
 	ticks   chan struct{}            // wake-ups handled at once
 	planned atomic.Pointer[Snapshot] // the configuration that the weekly report is planned by
 	began   escalation.Instant       // attempts that were taken before are not ours
+	island  *island                  // nil: there is none to go to
+	shore   *island                  // of the engine that is the island: it pages once, and escalates nothing
 
 	draining atomic.Bool        // nothing new is sent
 	sending  context.Context    // of every attempt; over when draining takes too long
@@ -109,6 +114,10 @@ func New(cfg Config, snap *Snapshot) *Engine {
 		e.slots[name] = make(chan struct{}, 32)
 	}
 	e.snap.Store(snap)
+	if cfg.Island != nil {
+		e.store = impatient{cfg.Store}
+		e.island = newIsland(e, *cfg.Island)
+	}
 	e.showChannels()
 	return e
 }
@@ -116,6 +125,9 @@ func New(cfg Config, snap *Snapshot) *Engine {
 // Reload puts another configuration in force. Open incidents follow it from their next step on.
 func (e *Engine) Reload(snap *Snapshot) {
 	e.snap.Store(snap)
+	if e.island != nil {
+		e.island.inner.snap.Store(snap)
+	}
 	e.showChannels()
 	e.wakeUp()
 }
@@ -126,9 +138,18 @@ func (e *Engine) Snapshot() *Snapshot { return e.snap.Load() }
 // Now is the instant that timers are compared with: the store's.
 func (e *Engine) Now() time.Time { return e.store.Now() }
 
-// Ready tells whether a webhook could be stored, if only in a part of the store:
-// a replica that is taken out of service because another part is away helps nobody.
+// Ready tells whether a webhook could be kept: in the store, if only in a part
+// of it (a replica that is taken out of service because another part is away helps
+// nobody), or on the island.
 func (e *Engine) Ready(ctx context.Context) error {
+	if e.island != nil {
+		return e.island.ready(ctx)
+	}
+	return e.answers(ctx)
+}
+
+// answers tells whether some part of the store does.
+func (e *Engine) answers(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	const parts = 8 // of a Cluster's servers each holds one of them, as good as surely
@@ -165,10 +186,27 @@ func (s *Snapshot) env() escalation.Env {
 	return env
 }
 
-// Webhook stores what an Alertmanager said: durable when it returns nil.
+// Webhook keeps what an Alertmanager said: durable when it returns nil.
 func (e *Engine) Webhook(ctx context.Context, source string, w routing.Webhook) error {
-	received := time.Now()
-	gid, partition := escalation.GroupID(source, w.GroupLabels)
+	in := intake{source: source, w: w, received: time.Now()}
+	if e.island != nil {
+		return e.island.webhook(ctx, in)
+	}
+	return e.take(ctx, in)
+}
+
+// intake is a webhook on its way into the store.
+type intake struct {
+	source   string
+	w        routing.Webhook
+	received time.Time // by the wall clock; zero: when does not matter any more
+	again    *again    // it was taken in before, on the island
+	keep     func(ids map[string]string) error
+}
+
+// take commits a webhook, and sends what is due by it.
+func (e *Engine) take(ctx context.Context, in intake) error {
+	gid, partition := escalation.GroupID(in.source, in.w.GroupLabels)
 	quiet := map[escalation.StaleRule]bool{}
 	for {
 		snap := e.snap.Load()
@@ -177,43 +215,52 @@ func (e *Engine) Webhook(ctx context.Context, source string, w routing.Webhook) 
 			return err
 		}
 		now := e.store.Now()
-		out := escalation.Ingest(group.Group, incidentsOf(incs), source, w, now, snap.env(), quiet)
-		again := false
+		at, born := in.again.as(now)
+		out := escalation.IngestBorn(group.Group, incidentsOf(incs), in.source, in.w, at, snap.env(), quiet, born)
+		more := false
 		for _, rule := range out.StaleRules {
 			mine, err := e.claimDay(ctx, rule, gid, now)
 			if err != nil {
 				return err
 			}
 			if !mine {
-				quiet[rule], again = true, true
+				quiet[rule], more = true, true
 			}
 		}
-		if again {
+		if more {
 			continue
 		}
 		t := txn{partition: partition}
+		in.again.settle(e, &t, incs, &out, now, snap.env())
 		if err := t.group(group, out.Group); err != nil {
 			return err
 		}
-		if err := e.ingested(ctx, &t, incs, out, now, snap.env()); err != nil {
+		if err := e.ingested(ctx, &t, incs, out, at, now, snap.env()); err != nil {
 			return err
 		}
+		var kept error
+		if in.keep != nil {
+			// Who cannot be told that it is kept is told again; the page goes out.
+			kept, in.keep = in.keep(bornIn(out.Incidents)), nil
+		}
 		switch err := e.commit(ctx, &t); {
-		case errors.Is(err, store.ErrConflict):
+		case errors.Is(err, store.ErrConflict) && kept == nil:
 			continue
 		case err != nil:
-			return fmt.Errorf("store the webhook: %w", err)
+			return errors.Join(kept, fmt.Errorf("store the webhook: %w", err))
 		}
-		e.metrics.resolutions(out.Resolutions)
+		if e.shore == nil {
+			e.metrics.resolutions(out.Resolutions)
+		}
 		e.ingestDone(incs, out.Incidents, now)
-		e.dispatch(t.taken, received)
-		return nil
+		e.dispatch(t.taken, in.received)
+		return kept
 	}
 }
 
 // ingested gathers the writes of the incidents that a webhook touched, and of
-// its facts.
-func (e *Engine) ingested(ctx context.Context, t *txn, incs []loaded, out escalation.Ingested, now time.Time, env escalation.Env) error {
+// its facts. It was taken in at an instant, and what is due is sent now.
+func (e *Engine) ingested(ctx context.Context, t *txn, incs []loaded, out escalation.Ingested, at, now time.Time, env escalation.Env) error {
 	facts := out.Facts
 	for i := range out.Incidents {
 		var from *loaded
@@ -224,7 +271,7 @@ func (e *Engine) ingested(ctx context.Context, t *txn, incs []loaded, out escala
 		if err := t.incident(e, from, out.Incidents[i], now, false); err != nil {
 			return err
 		}
-		facts = append(facts, escalation.Facts(before, &out.Incidents[i], now, env)...)
+		facts = append(facts, escalation.Facts(before, &out.Incidents[i], at, env)...)
 	}
 	return e.facts(ctx, t, facts)
 }
@@ -243,6 +290,13 @@ func (e *Engine) ingestDone(before []loaded, after []escalation.Incident, now ti
 // Do takes an incident through an event that a person caused. The answer is
 // true when err is nil: what it says is stored.
 func (e *Engine) Do(ctx context.Context, id string, ev escalation.Event) (escalation.Incident, escalation.Answer, error) {
+	if e.island != nil {
+		return e.island.do(ctx, id, ev)
+	}
+	return e.do(ctx, id, ev)
+}
+
+func (e *Engine) do(ctx context.Context, id string, ev escalation.Event) (escalation.Incident, escalation.Answer, error) {
 	if esc, ok := ev.(escalation.Escalate); ok && esc.From == nil {
 		// Meant is the step that is current now, whoever else moves meanwhile.
 		cur, err := e.load(ctx, id)
@@ -260,6 +314,11 @@ func (e *Engine) Do(ctx context.Context, id string, ev escalation.Event) (escala
 // was claimed: the wake-up that the claim moved has to be written again even if
 // nothing else changed.
 func (e *Engine) apply(ctx context.Context, id string, ev escalation.Event, known *loaded, rewrite bool) (escalation.Incident, escalation.Answer, error) {
+	return e.applyAt(ctx, id, ev, known, rewrite, time.Time{})
+}
+
+// applyAt is apply of what happened at an instant; zero: now.
+func (e *Engine) applyAt(ctx context.Context, id string, ev escalation.Event, known *loaded, rewrite bool, at time.Time) (escalation.Incident, escalation.Answer, error) {
 	for {
 		cur := known
 		if known = nil; cur == nil {
@@ -270,12 +329,16 @@ func (e *Engine) apply(ctx context.Context, id string, ev escalation.Event, know
 			cur = &l
 		}
 		now, env := e.store.Now(), e.snap.Load().env()
-		next, answer := escalation.Step(cur.Incident, ev, now, env)
+		when := now
+		if !at.IsZero() && at.Before(now) {
+			when = at
+		}
+		next, answer := escalation.Step(cur.Incident, ev, when, env)
 		t := txn{partition: cur.partition}
 		if err := t.incident(e, cur, next, now, rewrite); err != nil {
 			return next, answer, err
 		}
-		if err := e.facts(ctx, &t, escalation.Facts(&cur.Incident, &next, now, env)); err != nil {
+		if err := e.facts(ctx, &t, escalation.Facts(&cur.Incident, &next, when, env)); err != nil {
 			return next, answer, err
 		}
 		switch err := e.commit(ctx, &t); {
@@ -293,6 +356,11 @@ func (e *Engine) apply(ctx context.Context, id string, ev escalation.Event, know
 // Incident returns one incident.
 func (e *Engine) Incident(ctx context.Context, id string) (escalation.Incident, error) {
 	l, err := e.load(ctx, id)
+	if err != nil && e.island != nil {
+		if inc, ok := e.island.incident(ctx, id); ok {
+			return inc, nil
+		}
+	}
 	if err == nil && (l.Kind == escalation.Notice || l.Kind == escalation.Report) {
 		err = ErrNotFound
 	}
@@ -357,6 +425,11 @@ func recordID(parts ...string) string {
 // some seconds for the attempts that are under way and records them.
 func (e *Engine) Run(ctx context.Context) error {
 	defer e.drain()
+	if e.island != nil {
+		var own sync.WaitGroup
+		own.Go(func() { e.island.run(ctx) })
+		defer own.Wait()
+	}
 	idle := 500 * time.Millisecond // others may have committed something that is due earlier
 	if x, ok := e.store.(exclusive); ok && x.Exclusive() {
 		idle = time.Minute // what we commit ourselves wakes us
@@ -380,9 +453,16 @@ func (e *Engine) Run(ctx context.Context) error {
 				e.log.Error("the weekly report could not be planned; it is tried again", "err", err)
 			}
 		}
+		if e.island != nil && e.island.holds() {
+			e.sleep(ctx, 200*time.Millisecond)
+			continue
+		}
 		due, err := e.store.Claim(ctx, 256, escalation.Lease)
 		if err != nil {
 			if ctx.Err() == nil {
+				if e.island != nil {
+					e.island.loseAll(err)
+				}
 				e.metrics.storeUp.Set(0)
 				e.log.Error("timers cannot be read from the store", "err", err)
 			}
@@ -424,6 +504,11 @@ const (
 // drain ends the sending: nothing new is taken, what is under way is recorded.
 func (e *Engine) drain() {
 	e.draining.Store(true)
+	if e.island != nil {
+		var own sync.WaitGroup
+		own.Go(e.island.inner.drain)
+		defer own.Wait()
+	}
 	done := make(chan struct{})
 	go func() { e.work.Wait(); close(done) }()
 	ended := func(limit time.Duration) bool {
@@ -545,7 +630,7 @@ func (e *Engine) dueGroup(ctx context.Context, rec store.Record) error {
 				return err
 			}
 			after = out.Incidents
-			if err := e.ingested(ctx, &t, incs, out, now, e.snap.Load().env()); err != nil {
+			if err := e.ingested(ctx, &t, incs, out, now, now, e.snap.Load().env()); err != nil {
 				return err
 			}
 		default:

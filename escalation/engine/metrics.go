@@ -33,6 +33,8 @@ type metrics struct {
 	incidents      *prometheus.GaugeVec
 	panics         prometheus.Counter
 	reportSuccess  prometheus.Gauge
+	island         prometheus.Gauge
+	journalBacklog prometheus.Gauge
 }
 
 var everyRisk = []routing.Risk{
@@ -62,6 +64,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		panics:         f.NewCounter(prometheus.CounterOpts{Name: "callchain_panics_total", Help: "Panics that were contained to one incident."}),
 	}
 	m.reportSuccess = f.NewGauge(prometheus.GaugeOpts{Name: "callchain_report_last_success_timestamp_seconds", Help: "When the weekly report was last handed to its recipients' channels; 0: not since the start."})
+	m.island = f.NewGauge(prometheus.GaugeOpts{Name: "callchain_island", Help: "1 while the store, or a part of it, is away: what arrives is kept in the journal, and what is new is paged once."})
+	m.journalBacklog = f.NewGauge(prometheus.GaugeOpts{Name: "callchain_journal_backlog", Help: "What the journal keeps until the store is back."})
 	m.storeUp.Set(1)
 	for _, r := range []string{"applied", "unknown", "early"} {
 		m.resolved.WithLabelValues(r)
@@ -74,7 +78,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			m.pages.WithLabelValues(ch, v.String())
 		}
 	}
-	m.duplicatePages.WithLabelValues("unknown_outcome")
+	for _, cause := range []string{unknownOutcome, byIsland} {
+		m.duplicatePages.WithLabelValues(cause)
+	}
 	for _, r := range everyRisk {
 		m.risks.WithLabelValues(string(r))
 	}
@@ -117,6 +123,9 @@ func (m *metrics) resolutions(r escalation.Resolutions) {
 
 // changed counts and logs what a committed change did to an incident.
 func (e *Engine) changed(before, after *escalation.Incident, now time.Time) {
+	if e.shore != nil {
+		return // it counts when the store is back
+	}
 	if before == nil {
 		before = &escalation.Incident{}
 		if after.Kind == escalation.Alerts {
@@ -168,21 +177,34 @@ func (e *Engine) RunGauges(ctx context.Context) error {
 	}
 }
 
+// counted is what is read of an incident to count it.
+type counted struct {
+	State   escalation.State `json:"st"`
+	Urgency config.Urgency   `json:"u"`
+}
+
 func (e *Engine) count(ctx context.Context) {
 	type cell struct{ state, urgency string }
 	counts := map[cell]float64{}
 	now := e.store.Now()
 	var overdue time.Duration
+	var seen *sighting
+	if e.island != nil {
+		seen = e.island.known.look()
+	}
 	err := e.scan(ctx, "i/", func(rec store.Record) bool {
 		if !rec.Wake.IsZero() {
 			overdue = max(overdue, now.Sub(rec.Wake))
 		}
 		// No more of it than is counted: there may be many.
-		var inc struct {
-			State   escalation.State `json:"st"`
-			Urgency config.Urgency   `json:"u"`
+		var inc counted
+		var err error
+		if seen == nil {
+			err = record.Decode(rec.Data, &inc)
+		} else {
+			inc, err = seen.incident(rec.Data)
 		}
-		if err := record.Decode(rec.Data, &inc); err != nil || inc.State == escalation.Resolved {
+		if err != nil || inc.State == escalation.Resolved {
 			return true // a resolved one may still fire again
 		}
 		counts[cell{string(inc.State), string(inc.Urgency)}]++
@@ -190,6 +212,9 @@ func (e *Engine) count(ctx context.Context) {
 	})
 	if err != nil && !errors.Is(err, store.ErrPartial) {
 		return
+	}
+	if err == nil && seen != nil {
+		seen.done()
 	}
 	// With a part of the store away, what is overdue in the rest is worth knowing.
 	e.metrics.zeroIncidents()

@@ -63,13 +63,17 @@ func (e *Engine) load(ctx context.Context, id string) (loaded, error) {
 	if !ok {
 		return loaded{}, ErrNotFound
 	}
-	recs, err := e.store.Load(ctx, partition, "i/"+id, "c/"+id, "n/"+id, "r/"+id)
+	recs, err := e.store.Load(ctx, partition, "i/"+id, "c/"+id, "n/"+id, "r/"+id, "a/"+id)
 	if err != nil {
 		return loaded{}, fmt.Errorf("load %s: %w", id, err)
 	}
 	for _, rec := range recs {
-		if rec.Version != 0 {
+		switch {
+		case rec.Version == 0:
+		case !strings.HasPrefix(rec.Key.ID, "a/"):
 			return decodeIncident(rec)
+		case string(rec.Data) != id:
+			return e.load(ctx, string(rec.Data))
 		}
 	}
 	return loaded{}, ErrNotFound
@@ -186,6 +190,9 @@ func (t *txn) incident(e *Engine, from *loaded, inc escalation.Incident, now tim
 	if !e.draining.Load() {
 		inc, taken = escalation.Take(inc, now, e.turns.next)
 	}
+	if e.shore != nil {
+		inc = escalation.Calm(inc)
+	}
 	if from != nil {
 		for _, d := range from.Deliveries {
 			if d.Slot && d.Status == escalation.Pending && inc.Delivery(d.ID) == nil {
@@ -255,7 +262,9 @@ func (e *Engine) commit(ctx context.Context, t *txn) error {
 	err := e.store.Commit(ctx, store.Txn{Partition: t.partition, Writes: t.writes, Mark: mark(), Urgent: t.urgent})
 	switch {
 	case err == nil:
-		e.metrics.commitSeconds.Observe(time.Since(begin).Seconds())
+		if e.shore == nil {
+			e.metrics.commitSeconds.Observe(time.Since(begin).Seconds())
+		}
 		if !t.wake.IsZero() && t.wake.Sub(e.store.Now()) < time.Second {
 			e.wakeUp()
 		}

@@ -14,7 +14,9 @@ import (
 // no channel delays another.
 func (e *Engine) dispatch(taken []attempt, received time.Time) {
 	for _, a := range taken {
+		flown := e.takeOff(a.incident)
 		e.work.Go(func() {
+			defer flown()
 			defer e.contain("send", a.incident)
 			e.send(a, received)
 		})
@@ -52,6 +54,9 @@ func (e *Engine) send(a attempt, received time.Time) {
 
 	// Somebody may have answered since the intent was committed.
 	cur, err := e.look(ctx, a.as)
+	if err != nil && e.island != nil && e.island.adopt(a, received, err) {
+		return
+	}
 	if err != nil {
 		e.log.Error("a message cannot be sent before its incident can be read; it is tried again", "incident", a.incident, "err", err)
 		return
@@ -167,11 +172,16 @@ func (e *Engine) record(a attempt, known *loaded, res notifiers.Result) {
 	if d.Kind == escalation.PageDelivery && d.Ref == (escalation.Ref{}) && res.Ref.Channel != shadowRef && !errors.Is(res.Err, errWait) {
 		e.metrics.pages.WithLabelValues(d.Channel, res.Verdict.String()).Inc()
 		if d.Maybe > 0 && res.Verdict == notifiers.Sent {
-			e.metrics.duplicatePages.WithLabelValues("unknown_outcome").Inc()
+			e.metrics.duplicatePages.WithLabelValues(e.island.cause(d.ID)).Inc()
 		}
 	}
 	if res.Verdict != notifiers.Sent && !errors.Is(res.Err, errWait) {
 		e.log.Warn("message not delivered", "incident", a.incident, "notifier", d.Channel, "kind", string(d.Kind), "attempt", d.Attempt, "verdict", res.Verdict.String(), "err", text)
+	}
+	if e.shore != nil && d.Ref == (escalation.Ref{}) && d.Kind != escalation.ThreadDelivery {
+		once := ev
+		once.Attempt = -1 // it is none of those that are counted in the store
+		e.shore.keepResult(a.incident, once, d.Kind == escalation.PageDelivery)
 	}
 	// What is known is worth a minute of trying: without it the message is sent again.
 	for begin := time.Now(); ; {
@@ -180,6 +190,9 @@ func (e *Engine) record(a attempt, known *loaded, res notifiers.Result) {
 		known = nil
 		cancel()
 		if err == nil || errors.Is(err, ErrNotFound) {
+			return
+		}
+		if isAway(err) && e.island != nil && e.island.keepResult(a.incident, ev, d.Kind == escalation.PageDelivery && d.Ref == (escalation.Ref{})) {
 			return
 		}
 		if time.Since(begin) > time.Minute || e.sending.Err() != nil {

@@ -39,6 +39,9 @@ func (e *Engine) message(snap *Snapshot, inc *escalation.Incident, d escalation.
 		return msg // what it says is computed where the facts can be read
 	}
 	msg.Incident = view(snap, inc, now)
+	if e.shore != nil && inc.Open() {
+		msg.Incident.Notes = append(msg.Incident.Notes, islandNote)
+	}
 	msg.Incident.Revision = d.Sending
 	if t := snap.Catalog.Team(d.To); inc.Confidential && d.Kind == escalation.BoardDelivery && t != nil && t.Kind == config.Volunteer {
 		conceal(&msg.Incident)
@@ -46,6 +49,7 @@ func (e *Engine) message(snap *Snapshot, inc *escalation.Incident, d escalation.
 	switch d.Kind {
 	case escalation.PageDelivery, escalation.ReminderDelivery, escalation.ToldDelivery:
 		msg.You = you(snap, inc, d, now)
+		msg.You.MayCome2 = msg.You.MayCome2 || e.shore != nil
 		if p := snap.Catalog.Person(d.To); p != nil {
 			msg.Email = p.Email
 			switch {

@@ -90,6 +90,8 @@ func (s *Server) ackPress(w http.ResponseWriter, r *http.Request) {
 			ackSay(w, http.StatusOK, "Acknowledged", "You ("+who.Handle+") acknowledged incident "+claim.Incident+" at "+clock(escalation.At(s.engine.Now()))+". The escalation has stopped.")
 		case escalation.Already:
 			ackSay(w, http.StatusOK, "Acknowledged", words(answer, who))
+		case escalation.Recorded:
+			ackSay(w, http.StatusOK, "Recorded", words(answer, who))
 		case escalation.Closed:
 			ackSay(w, http.StatusOK, "Resolved", words(answer, who))
 		case escalation.NotInChain:

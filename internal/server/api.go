@@ -367,7 +367,7 @@ func (s *Server) act(r *http.Request, v *view) (any, error) {
 		return nil, conflict("moved_on", "The incident moved on at the same moment; look at it and try again.")
 	case escalation.NobodyLeft:
 		return nil, conflict("nobody_left", words(answer, by))
-	case escalation.Done, escalation.Unchanged:
+	case escalation.Done, escalation.Unchanged, escalation.Recorded:
 	}
 	return show(v, &inc, s.engine.Now()), nil
 }

@@ -69,6 +69,7 @@ func TestSlackPress(t *testing.T) {
 		{"escalate too late", "U01ANA", "T1", "escalate", token, escalation.Answer{Kind: escalation.MovedOn}, nil, 200, "ana", "This press was for an earlier step", "", false},
 		{"escalate at the end", "U01ANA", "T1", "escalate", token, escalation.Answer{Kind: escalation.NobodyLeft}, nil, 200, "ana", "There is nobody after this step.", "", false},
 		{"incident that is gone", "U01ANA", "T1", "ack", "v1|00-none|1|1|1", escalation.Answer{}, nil, 200, "ana", "Look in Alertmanager", "", false},
+		{"on the island", "U01ANA", "T1", "ack", token, escalation.Answer{Kind: escalation.Recorded, At: at}, nil, 200, "ana", "Recorded; Redis is away, the escalation may still happen.", "", false},
 		{"store away", "U01ANA", "T1", "ack", token, escalation.Answer{}, errStore, 503, "ana", "", "", false},
 		{"no token of ours", "U01ANA", "T1", "ack", "x", escalation.Answer{}, nil, 400, "", "", "", false},
 		{"no button of ours", "U01ANA", "T1", "frob", token, escalation.Answer{}, nil, 400, "", "", "", false},
@@ -264,6 +265,7 @@ func TestAckLinkSaysWhatHappened(t *testing.T) {
 		{"twice", escalation.Answer{Kind: escalation.Already, By: escalation.Actor{Handle: "ana"}, At: at}, nil, false, 200, "You acknowledged at 14:25 UTC already"},
 		{"over", escalation.Answer{Kind: escalation.Closed, At: at}, nil, false, 200, "Already resolved at 14:25 UTC"},
 		{"never in the chain", escalation.Answer{Kind: escalation.NotInChain}, nil, false, 409, "not in the chain"},
+		{"on the island", escalation.Answer{Kind: escalation.Recorded, At: at}, nil, false, 200, "Recorded; Redis is away, the escalation may still happen."},
 		{"store away", escalation.Answer{}, errStore, false, 503, "could not be stored"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

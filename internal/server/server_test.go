@@ -621,6 +621,19 @@ func TestAPIStoreAway(t *testing.T) {
 	}
 }
 
+// On the island an incident of the store is not known: what was done is told.
+func TestAPIOnTheIsland(t *testing.T) {
+	b := newBench(t)
+	b.engine.incident = escalation.Incident{ID: "0c-k7f3k", Timeline: []escalation.Entry{{Seq: 1, Text: "ack by ana is recorded", By: "ana"}}}
+	b.engine.answer = func(escalation.Event) (escalation.Answer, error) {
+		return escalation.Answer{Kind: escalation.Recorded}, nil
+	}
+	w := b.do("POST", "/api/v1/incidents/0c-k7f3k/ack", `{"by":"ana"}`, "Authorization", "Bearer "+respondToken)
+	if w.Code != 200 || !strings.Contains(w.Body.String(), `"state":""`) || !strings.Contains(w.Body.String(), "ack by ana is recorded") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
 func TestActionsCarryWhatWasSaid(t *testing.T) {
 	b := newBench(t)
 	b.do("POST", "/api/v1/incidents/0c-k7f3k/ack", `{"by":"ana","take_over":true}`, "Authorization", "Bearer "+respondToken, "User-Agent", "callchain/1.0")

@@ -186,6 +186,8 @@ func words(a escalation.Answer, who escalation.Actor) string {
 		return "Already resolved at " + clock(a.At) + "; nothing changed."
 	case escalation.MovedOn:
 		return "This press was for an earlier step; the incident has moved on since. Nothing changed."
+	case escalation.Recorded:
+		return "Recorded; Redis is away, the escalation may still happen. When it is back, your answer counts from now."
 	case escalation.NobodyLeft:
 		return "There is nobody after this step. Nothing changed."
 	}

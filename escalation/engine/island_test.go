@@ -1,0 +1,446 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"callchain/escalation"
+	"callchain/escalation/journal"
+	"callchain/escalation/store"
+	"callchain/escalation/store/mem"
+	"callchain/notifiers"
+)
+
+// outage is a store that can be away: its calls hang until their context ends,
+// as with a server that is stopped.
+type outage struct {
+	*mem.Store
+	away atomic.Bool
+	full atomic.Bool
+}
+
+var errAway = errors.New("connection refused")
+
+func (s *outage) hang(ctx context.Context) error {
+	if !s.away.Load() {
+		return nil
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(4 * time.Second):
+	}
+	return errAway
+}
+
+func (s *outage) Load(ctx context.Context, p uint8, ids ...string) ([]store.Record, error) {
+	if err := s.hang(ctx); err != nil {
+		return nil, err
+	}
+	return s.Store.Load(ctx, p, ids...)
+}
+
+func (s *outage) Commit(ctx context.Context, txn store.Txn) error {
+	if err := s.hang(ctx); err != nil {
+		return err
+	}
+	if s.full.Load() && txn.Grows() {
+		return store.ErrFull
+	}
+	return s.Store.Commit(ctx, txn)
+}
+
+func (s *outage) Claim(ctx context.Context, n int, lease time.Duration) (store.Due, error) {
+	if s.away.Load() {
+		time.Sleep(time.Second)
+		return store.Due{}, errAway
+	}
+	return s.Store.Claim(ctx, n, lease)
+}
+
+func (s *outage) Scan(ctx context.Context, prefix string, yield func(store.Record) bool) error {
+	if err := s.hang(ctx); err != nil {
+		return err
+	}
+	return s.Store.Scan(ctx, prefix, yield)
+}
+
+// castaway is an engine with a journal over a store that can be away.
+type castaway struct {
+	*Engine
+	slack, email *fake
+	journal      *journal.Journal
+	registry     *prometheus.Registry
+	stop         func()
+}
+
+func startCastaway(t *testing.T, st store.Store, dir string) *castaway {
+	t.Helper()
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	j, err := journal.Open(dir, 1<<20, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &castaway{slack: &fake{}, email: &fake{}, journal: j, registry: prometheus.NewRegistry()}
+	c.Engine = New(Config{Store: st, Registerer: c.registry, Logger: log, Island: &Island{Journal: j, Scratch: mem.New()}},
+		snapshot(t, map[string]Channel{notifiers.Slack: c.slack, notifiers.Email: c.email}))
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = c.Run(ctx) })
+	wg.Go(func() { _ = c.RunGauges(ctx) })
+	c.stop = sync.OnceFunc(func() {
+		cancel()
+		wg.Wait()
+		if err := j.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(c.stop)
+	return c
+}
+
+func (c *castaway) fire(t *testing.T, name string, firing bool, starts time.Time) {
+	t.Helper()
+	begin := time.Now()
+	if err := c.Webhook(t.Context(), "main", webhook(name, "parsoid", "page", firing, starts)); err != nil {
+		t.Fatalf("webhook of %s: %v", name, err)
+	}
+	if took := time.Since(begin); took > 2*time.Second {
+		t.Errorf("webhook of %s took %v", name, took)
+	}
+}
+
+// the first page of an alert, on the island and after it.
+func pagesOf(f *fake, alert string) (first []delivered) {
+	for _, d := range f.all() {
+		if d.Kind == notifiers.Page && !d.Edit && string(d.Incident.AlertName) == alert {
+			first = append(first, d)
+		}
+	}
+	return first
+}
+
+var ana = escalation.Actor{Handle: "ana", Name: "ana", Via: "slack"}
+
+// What arrives while the store is away is paged at once, once, and is an
+// incident like any other when the store is back.
+func TestIsland(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := &outage{Store: mem.New()}
+		c := startCastaway(t, st, t.TempDir())
+		began := time.Now()
+		c.fire(t, "Before", true, began)
+		time.Sleep(20 * time.Second)
+		before := only(t, c.Engine)
+
+		st.away.Store(true)
+		if got := testutil.ToFloat64(c.metrics.island); got != 0 {
+			t.Errorf("on the island %v before anything was asked", got)
+		}
+		lost := time.Now()
+		c.fire(t, "Before", true, began) // Alertmanager repeats it
+		c.fire(t, "During", true, lost)
+		c.fire(t, "Brief", true, lost)
+		time.Sleep(2 * time.Second)
+		if got := pagesOf(c.slack, "Before"); len(got) != 1 {
+			t.Errorf("%d pages of an alert that was known; want the one of before", len(got))
+		}
+		during := pagesOf(c.slack, "During")
+		if len(during) != 1 || during[0].at.Sub(lost) > 2*time.Second || !during[0].You.MayCome2 || !slices.Contains(during[0].Incident.Notes, islandNote) {
+			t.Fatalf("new alert on the island: %+v; want one page within 2 s that says that it may come twice, and why", during)
+		}
+		if err := c.Ready(t.Context()); err != nil {
+			t.Errorf("not ready although the journal takes everything: %v", err)
+		}
+		if got := testutil.ToFloat64(c.metrics.island); got != 1 {
+			t.Errorf("callchain_island = %v, want 1", got)
+		}
+
+		// Nothing escalates, however long it takes; answers are recorded.
+		time.Sleep(time.Hour)
+		if got := c.slack.pages(); slices.Contains(got, "ben") {
+			t.Errorf("paged %v: somebody was escalated to on the island", got)
+		}
+		id := during[0].Incident.ID
+		for _, id := range []string{id, before.ID} {
+			_, answer, err := c.Do(t.Context(), id, escalation.Acknowledge{By: ana})
+			if err != nil || answer.Kind != escalation.Recorded {
+				t.Errorf("acknowledge %s = %+v, %v; want it recorded", id, answer, err)
+			}
+		}
+		acked := time.Now()
+		c.fire(t, "Brief", false, lost)
+		if got := testutil.ToFloat64(c.metrics.journalBacklog); got < 6 {
+			t.Errorf("callchain_journal_backlog = %v; want what was kept", got)
+		}
+		time.Sleep(10 * time.Minute)
+
+		st.away.Store(false)
+		time.Sleep(10 * time.Second)
+		for _, id := range []string{id, before.ID} {
+			inc, err := c.Incident(t.Context(), id)
+			if err != nil || inc.State != escalation.Acknowledged || inc.Ack.Handle != "ana" || inc.Ack.At.Time().Sub(acked).Abs() > time.Millisecond {
+				t.Errorf("%s after the outage: %v %+v, %v; want it acknowledged by ana, when she said so", id, inc.State, inc.Ack, err)
+			}
+		}
+		brief, err := c.Incident(t.Context(), pagesOf(c.slack, "Brief")[0].Incident.ID)
+		if err != nil || brief.State != escalation.Resolved || brief.OpenedAt.Time().Sub(lost) > 2*time.Second {
+			t.Errorf("an alert that came and went = %v, opened %v, %v", brief.State, brief.OpenedAt.Time(), err)
+		}
+		time.Sleep(time.Hour)
+		for _, name := range []string{"Before", "During", "Brief"} {
+			if got := pagesOf(c.slack, name); len(got) != 1 {
+				t.Errorf("%d first pages of %s over Slack, want 1", len(got), name)
+			}
+			if got := pagesOf(c.email, name); len(got) != 1 {
+				t.Errorf("%d first pages of %s by mail, want 1", len(got), name)
+			}
+		}
+		if got := c.slack.pages(); slices.Contains(got, "ben") {
+			t.Errorf("paged %v: an acknowledgement did not hold", got)
+		}
+		if n := c.journal.Backlog(); n != 0 {
+			t.Errorf("%d entries are left in the journal", n)
+		}
+		if up, island := testutil.ToFloat64(c.metrics.storeUp), testutil.ToFloat64(c.metrics.island); up != 1 || island != 0 {
+			t.Errorf("store up %v, island %v after the outage", up, island)
+		}
+		// The messages of the island follow the incident.
+		var last notifiers.Message
+		for _, d := range c.slack.all() {
+			if d.Kind == notifiers.Page && d.Incident.ID == id {
+				last = d.Message
+			}
+		}
+		if !last.Edit || last.Incident.State != notifiers.Acknowledged || slices.Contains(last.Incident.Notes, islandNote) {
+			t.Errorf("the page shows %v (edit %v, notes %q)", last.Incident.State, last.Edit, last.Incident.Notes)
+		}
+	})
+}
+
+// The wait of a step begins when the store is back, and then goes on as ever.
+func TestIslandEscalatesAfterwards(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := &outage{Store: mem.New()}
+		c := startCastaway(t, st, t.TempDir())
+		st.away.Store(true)
+		c.fire(t, "During", true, time.Now())
+		time.Sleep(time.Hour)
+		st.away.Store(false)
+		back := time.Now()
+		time.Sleep(5 * time.Minute)
+		if got := c.slack.pages(); slices.Contains(got, "ben") {
+			t.Errorf("paged %v five minutes after the outage; the wait begins anew", got)
+		}
+		time.Sleep(25 * time.Minute)
+		got := pagesOf(c.slack, "During")
+		if len(got) != 2 || got[1].You.Handle != "ben" || got[1].at.Sub(back) > 26*time.Minute || got[1].You.MayCome2 {
+			t.Errorf("pages %+v; want ben's when the wait is over that began with the store, which does not come twice", got)
+		}
+	})
+}
+
+// A process that is killed on the island leaves all of it to the next start:
+// what was answered is an incident, and the page that arrived is not sent again.
+func TestIslandSurvives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		shared, dir := mem.New(), t.TempDir()
+		st := &outage{Store: shared.Open()}
+		c := startCastaway(t, st, dir)
+		st.away.Store(true)
+		c.fire(t, "Arrived", true, time.Now())
+		time.Sleep(3 * time.Second)
+		c.slack.fails(func(notifiers.Message) notifiers.Result {
+			return notifiers.Result{Verdict: notifiers.Retry, Err: errors.New("busy")}
+		})
+		c.fire(t, "Pending", true, time.Now())
+		time.Sleep(time.Second)
+		arrived := pagesOf(c.slack, "Arrived")[0].Incident.ID
+		if _, _, err := c.Do(t.Context(), arrived, escalation.Acknowledge{By: ana}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		c.stop()
+
+		c = startCastaway(t, &outage{Store: shared.Open()}, dir)
+		time.Sleep(10 * time.Second)
+		list, _, err := c.Incidents(t.Context(), Filter{})
+		if err != nil || len(list) != 2 {
+			t.Fatalf("%d incidents, %v; want both", len(list), err)
+		}
+		if inc, err := c.Incident(t.Context(), arrived); err != nil || inc.State != escalation.Acknowledged {
+			t.Errorf("%s is %v, %v; want the acknowledgement", arrived, inc.State, err)
+		}
+		if got := pagesOf(c.slack, "Arrived"); len(got) != 0 {
+			t.Errorf("a page that had arrived came again %d times", len(got))
+		}
+		if got := pagesOf(c.slack, "Pending"); len(got) != 1 || !got[0].You.MayCome2 {
+			t.Errorf("a page of which nothing is known: %+v; want it once, marked", got)
+		}
+		if got := testutil.ToFloat64(c.metrics.duplicatePages.WithLabelValues(byIsland)); got != 1 {
+			t.Errorf("%v duplicates by the island are counted, want 1", got)
+		}
+		time.Sleep(time.Hour)
+		c.stop()
+		c = startCastaway(t, &outage{Store: shared.Open()}, dir)
+		if n := c.journal.Backlog(); n != 0 {
+			t.Errorf("%d entries came up again", n)
+		}
+	})
+}
+
+// Another replica, which reaches the store, had the same alert: then there is one
+// incident, and the buttons of the island's page lead to it.
+func TestIslandOfOneReplica(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		shared := mem.New()
+		other := startCastaway(t, &outage{Store: shared.Open()}, t.TempDir())
+		st := &outage{Store: shared.Open()}
+		c := startCastaway(t, st, t.TempDir())
+		st.away.Store(true)
+		began := time.Now()
+		c.fire(t, "Both", true, began)
+		time.Sleep(time.Second)
+		other.fire(t, "Both", true, began)
+		time.Sleep(time.Second)
+		there, here := only(t, other.Engine), pagesOf(c.slack, "Both")[0].Incident.ID
+		if there.ID == here {
+			t.Fatal("the two replicas gave one id: the test shows nothing")
+		}
+		if _, answer, err := c.Do(t.Context(), here, escalation.Acknowledge{By: ana}); err != nil || answer.Kind != escalation.Recorded {
+			t.Errorf("acknowledge = %+v, %v", answer, err)
+		}
+		st.away.Store(false)
+		time.Sleep(10 * time.Second)
+		inc := only(t, c.Engine)
+		if inc.ID != there.ID || inc.State != escalation.Acknowledged {
+			t.Errorf("%s is %v; want %s acknowledged through the button of %s", inc.ID, inc.State, there.ID, here)
+		}
+		if inc, err := c.Incident(t.Context(), here); err != nil || inc.ID != there.ID {
+			t.Errorf("%s leads to %q, %v", here, inc.ID, err)
+		}
+		if got := testutil.ToFloat64(c.metrics.duplicatePages.WithLabelValues(byIsland)); got != 2 {
+			t.Errorf("%v duplicates counted, want those over Slack and by mail", got)
+		}
+	})
+}
+
+// The store goes away just after a webhook was answered: its page does not wait
+// for it, and is not repeated when it is back.
+func TestIslandAdoptsPages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := &outage{Store: mem.New()}
+		c := startCastaway(t, st, t.TempDir())
+		began := time.Now()
+		busy := 3
+		c.slack.fails(func(notifiers.Message) notifiers.Result {
+			if busy--; busy < 0 {
+				return notifiers.Result{}
+			}
+			return notifiers.Result{Verdict: notifiers.Retry, Err: errors.New("busy")}
+		})
+		c.fire(t, "Cut", true, began)
+		st.away.Store(true)
+		time.Sleep(time.Minute)
+		if got := pagesOf(c.slack, "Cut"); len(got) != 1 || got[0].at.Sub(began) > 15*time.Second {
+			t.Fatalf("pages %+v; want one soon", got)
+		}
+		st.away.Store(false)
+		time.Sleep(time.Minute)
+		if got := pagesOf(c.slack, "Cut"); len(got) != 1 {
+			t.Errorf("%d pages after the outage, want 1", len(got))
+		}
+		inc := only(t, c.Engine)
+		if d := inc.Deliveries[0]; d.Status != escalation.Sent || d.Reached == 0 {
+			t.Errorf("its page is recorded as %+v", d)
+		}
+	})
+}
+
+// A store that is full refuses new incidents only: those are paged from the
+// island, all else goes on as ever.
+func TestIslandOfAFullStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := &outage{Store: mem.New()}
+		c := startCastaway(t, st, t.TempDir())
+		c.fire(t, "Before", true, time.Now())
+		time.Sleep(time.Second)
+		known := only(t, c.Engine)
+		st.full.Store(true)
+		c.fire(t, "New", true, time.Now())
+		time.Sleep(2 * time.Second)
+		page := pagesOf(c.slack, "New")
+		if len(page) != 1 {
+			t.Fatalf("%d pages of a new alert, want 1", len(page))
+		}
+		if _, answer, err := c.Do(t.Context(), known.ID, escalation.Acknowledge{By: ana}); err != nil || answer.Kind != escalation.Done {
+			t.Errorf("acknowledge what is in the store = %+v, %v", answer, err)
+		}
+		if _, answer, err := c.Do(t.Context(), page[0].Incident.ID, escalation.Acknowledge{By: ana}); err != nil || answer.Kind != escalation.Recorded {
+			t.Errorf("acknowledge what is on the island = %+v, %v", answer, err)
+		}
+		time.Sleep(time.Minute)
+		st.full.Store(false)
+		time.Sleep(10 * time.Second)
+		if inc, err := c.Incident(t.Context(), page[0].Incident.ID); err != nil || inc.State != escalation.Acknowledged {
+			t.Errorf("the new one is %v, %v", inc.State, err)
+		}
+		if got := pagesOf(c.slack, "New"); len(got) != 1 {
+			t.Errorf("%d pages of it, want 1", len(got))
+		}
+	})
+}
+
+// When neither takes it, it is not answered as if it was kept.
+func TestNeitherStoreNorJournal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := &outage{Store: mem.New()}
+		c := startCastaway(t, st, t.TempDir())
+		st.away.Store(true)
+		time.Sleep(5 * time.Second)
+		if err := c.journal.Close(); err != nil {
+			t.Fatal(err)
+		}
+		err := c.Webhook(t.Context(), "main", webhook("Lost", "parsoid", "page", true, time.Now()))
+		if !errors.Is(err, journal.ErrClosed) {
+			t.Errorf("webhook = %v, want an error", err)
+		}
+		time.Sleep(time.Second)
+		if got := pagesOf(c.slack, "Lost"); len(got) != 1 {
+			t.Errorf("%d pages; somebody is woken all the same", len(got))
+		}
+		if err := c.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "journal") {
+			t.Errorf("ready = %v", err)
+		}
+		if _, _, err := c.Do(t.Context(), "aa-aaaaaaaaaa", escalation.Acknowledge{By: ana}); err == nil {
+			t.Error("an acknowledgement that nobody keeps was confirmed")
+		}
+	})
+}
+
+// Blips, and a store that hangs for a moment, make no island.
+func TestShortOutageIsNone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := &outage{Store: mem.New()}
+		st.Inject(func(string) (bool, error) { time.Sleep(300 * time.Millisecond); return false, nil })
+		c := startCastaway(t, st, t.TempDir())
+		c.fire(t, "Slow", true, time.Now())
+		time.Sleep(5 * time.Second)
+		if got := pagesOf(c.slack, "Slow"); len(got) != 1 || got[0].You.MayCome2 {
+			t.Errorf("pages %+v; want one, from the store", got)
+		}
+		if n := c.journal.Backlog(); n != 0 || testutil.ToFloat64(c.metrics.island) != 0 {
+			t.Errorf("%d entries in the journal, on the island: %v", n, testutil.ToFloat64(c.metrics.island))
+		}
+	})
+}
