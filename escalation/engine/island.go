@@ -406,7 +406,7 @@ func (i *island) do(ctx context.Context, id string, ev escalation.Event) (escala
 	if !ok {
 		return escalation.Incident{}, escalation.Answer{}, errNotKept
 	}
-	said := fmt.Sprintf("%s by %s is recorded; Redis is away, the escalation may still happen", kept.Act, kept.By.String())
+	said := fmt.Sprintf("%s is recorded for %s; Redis is away, the escalation may still happen", kept.Act, kept.By.String())
 	inc := escalation.Incident{ID: id, Timeline: []escalation.Entry{{Seq: 1, At: kept.At, Text: said, By: kept.By.Handle}}}
 	if errHere == nil {
 		inc = here.Incident

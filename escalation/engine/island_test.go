@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -441,6 +444,69 @@ func TestShortOutageIsNone(t *testing.T) {
 		}
 		if n := c.journal.Backlog(); n != 0 || testutil.ToFloat64(c.metrics.island) != 0 {
 			t.Errorf("%d entries in the journal, on the island: %v", n, testutil.ToFloat64(c.metrics.island))
+		}
+	})
+}
+
+// A process that dies after it went through the journal, and before any of the
+// marks came to the disk, goes through it again: nothing changes by that, and
+// nobody is paged.
+func TestJournalTwiceIsOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		shared, dir := mem.New(), t.TempDir()
+		st := &outage{Store: shared.Open()}
+		c := startCastaway(t, st, dir)
+		st.away.Store(true)
+		began := time.Now()
+		for _, name := range []string{"OpenA", "AckedB", "OverC"} {
+			c.fire(t, name, true, began)
+		}
+		time.Sleep(5 * time.Second)
+		if _, _, err := c.Do(t.Context(), pagesOf(c.slack, "AckedB")[0].Incident.ID, escalation.Acknowledge{By: ana}); err != nil {
+			t.Fatal(err)
+		}
+		c.fire(t, "OverC", false, began)
+		time.Sleep(5 * time.Minute)
+		c.stop()
+		copied := t.TempDir()
+		if err := os.CopyFS(filepath.Join(copied, "journal"), os.DirFS(dir)); err != nil {
+			t.Fatal(err)
+		}
+
+		states := func(c *castaway) map[string]escalation.State {
+			list, _, err := c.Incidents(t.Context(), Filter{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			all := map[string]escalation.State{}
+			for _, inc := range list {
+				all[inc.ID] = inc.State
+			}
+			return all
+		}
+		c = startCastaway(t, &outage{Store: shared.Open()}, dir)
+		time.Sleep(10 * time.Second)
+		once := states(c)
+		c.stop()
+		if len(once) != 3 || c.journal.Backlog() != 0 {
+			t.Fatalf("after the first time: %v, %d entries left", once, c.journal.Backlog())
+		}
+		time.Sleep(5 * time.Minute) // longer than a late copy is known as one
+		c = startCastaway(t, &outage{Store: shared.Open()}, filepath.Join(copied, "journal"))
+		if c.journal.Backlog() < 5 {
+			t.Fatal("the copy of the journal is empty: the test shows nothing")
+		}
+		time.Sleep(10 * time.Second)
+		if twice := states(c); !maps.Equal(once, twice) {
+			t.Errorf("the second time %v, the first %v", twice, once)
+		}
+		for _, f := range []*fake{c.slack, c.email} {
+			if got := f.pages(); len(got) > 0 {
+				t.Errorf("paged %v by going through it again", got)
+			}
+		}
+		if n := c.journal.Backlog(); n != 0 {
+			t.Errorf("%d entries are left", n)
 		}
 	})
 }

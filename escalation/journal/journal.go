@@ -114,8 +114,7 @@ func Open(dir string, limit int64, log *slog.Logger) (*Journal, error) {
 		requests: make(chan *request), closing: make(chan struct{}), entries: map[uint64]place{},
 	}
 	if err := j.recover(); err != nil {
-		j.release()
-		return nil, err
+		return nil, errors.Join(err, j.release())
 	}
 	j.writer.Go(j.write)
 	return j, nil
