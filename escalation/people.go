@@ -109,9 +109,12 @@ func (s *stepper) resolve(by *Actor) {
 	s.close()
 	s.ClosedBy, s.Exhausted, s.ReviewAt = by, false, 0
 	s.stopTimers()
-	if by != nil {
+	switch {
+	case by != nil:
 		s.note("resolved by "+by.String()+via(by.Via), by.Handle)
-	} else {
+	case s.Kind == Missed:
+		s.note("resolved: the heartbeat is back", "")
+	default:
 		s.note("resolved: all its alerts are over", "")
 	}
 	s.Rev++

@@ -84,6 +84,9 @@ type Engine struct {
 	ticks   chan struct{}            // wake-ups handled at once
 	planned atomic.Pointer[Snapshot] // the configuration that the weekly report is planned by
 	began   escalation.Instant       // attempts that were taken before are not ours
+	hearing hearing
+	poison  poison
+	overdue overdue
 
 	draining atomic.Bool        // nothing new is sent
 	sending  context.Context    // of every attempt; over when draining takes too long
@@ -168,6 +171,13 @@ func (s *Snapshot) env() escalation.Env {
 // Webhook stores what an Alertmanager said: durable when it returns nil.
 func (e *Engine) Webhook(ctx context.Context, source string, w routing.Webhook) error {
 	received := time.Now()
+	w, err := e.beats(ctx, source, w)
+	switch {
+	case len(w.Alerts) == 0:
+		return err
+	case err != nil: // the alerts beside them are worth more
+		e.log.Error("a heartbeat could not be noted", "source", source, "err", err)
+	}
 	gid, partition := escalation.GroupID(source, w.GroupLabels)
 	quiet := map[escalation.StaleRule]bool{}
 	for {
@@ -382,6 +392,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		}
 		due, err := e.store.Claim(ctx, 256, escalation.Lease)
 		if err != nil {
+			e.hearing.badly()
 			if ctx.Err() == nil {
 				e.metrics.storeUp.Set(0)
 				e.log.Error("timers cannot be read from the store", "err", err)
@@ -390,6 +401,7 @@ func (e *Engine) Run(ctx context.Context) error {
 			continue
 		}
 		e.metrics.storeUp.Set(1)
+		e.hearing.well(e.store.Now())
 		for _, rec := range due.Records {
 			select {
 			case e.ticks <- struct{}{}:
@@ -488,20 +500,26 @@ func (e *Engine) wakeUp() {
 // due sees one claimed record through. An error leaves it to the next claim,
 // after the lease.
 func (e *Engine) due(rec store.Record) {
-	defer e.contain("handle a due record", rec.Key.ID)
+	defer e.containDue(rec)
 	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Second)
 	defer cancel()
 	var err error
-	switch kind, _, _ := strings.Cut(rec.Key.ID, "/"); kind {
+	switch kind, _, _ := cutKind(rec.Key.ID); kind {
 	case "i", "c", "n", "r":
 		err = e.dueIncident(ctx, rec)
 	case "g":
 		err = e.dueGroup(ctx, rec)
+	case "b":
+		err = e.dueHeartbeat(ctx, rec)
 	case "p":
 		err = e.dueWeekly(ctx, rec)
 	default:
 		err = e.store.Commit(ctx, store.Txn{Partition: rec.Key.Partition, Mark: mark(), Writes: []store.Write{{ID: rec.Key.ID, Expect: rec.Version}}})
 	}
+	if errors.Is(err, errUnreadable) {
+		err = e.quarantine(ctx, rec, err)
+	}
+	e.poison.clear(rec.Key) // it was handled without a panic
 	if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, store.ErrConflict) {
 		e.log.Error("a due record could not be handled; it is tried again", "record", rec.Key.ID, "err", err)
 	}
@@ -562,14 +580,6 @@ func (e *Engine) dueGroup(ctx context.Context, rec store.Record) error {
 		e.ingestDone(incs, after, now)
 		e.dispatch(t.taken, time.Time{})
 		return nil
-	}
-}
-
-// contain keeps a panic to the unit of work it happened in.
-func (e *Engine) contain(what, id string) {
-	if p := recover(); p != nil {
-		e.metrics.panics.Inc()
-		e.log.Error("panic contained", "doing", what, "record", id, "panic", fmt.Sprint(p))
 	}
 }
 

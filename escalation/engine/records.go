@@ -49,7 +49,7 @@ func keyOf(inc *escalation.Incident) string {
 func decodeIncident(rec store.Record) (loaded, error) {
 	l := loaded{partition: rec.Key.Partition, key: rec.Key.ID, version: rec.Version, data: rec.Data}
 	if err := record.Decode(rec.Data, &l.Incident); err != nil {
-		return l, fmt.Errorf("decode %s: %w", rec.Key.ID, err)
+		return l, undecodable(rec, err)
 	}
 	if l.Schema > escalation.Schema {
 		return l, fmt.Errorf("decode %s: it was written by a newer callchain (schema %d, this one knows %d)", rec.Key.ID, l.Schema, escalation.Schema)

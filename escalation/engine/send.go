@@ -15,7 +15,7 @@ import (
 func (e *Engine) dispatch(taken []attempt, received time.Time) {
 	for _, a := range taken {
 		e.work.Go(func() {
-			defer e.contain("send", a.incident)
+			defer e.containSend(a)
 			e.send(a, received)
 		})
 	}
