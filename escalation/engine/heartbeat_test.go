@@ -20,7 +20,6 @@ import (
 	"callchain/routing"
 )
 
-
 var heartbeats = strings.Replace(configuration, "anonymous: true}]}", `anonymous: true}], heartbeats: [{source: main, match: ['alertname="Watchdog"'], every: 5m, team: ops}]}`, 1)
 
 // startWith runs an engine with a configuration of its own.

@@ -157,6 +157,17 @@ func (e *fakeEngine) Incidents(_ context.Context, f engine.Filter) ([]escalation
 	return []escalation.Incident{e.incident}, "", nil
 }
 
+func (e *fakeEngine) Drill(_ context.Context, target routing.Target, urgency config.Urgency, by escalation.Actor, atNight bool) (escalation.Incident, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !atNight {
+		return escalation.Incident{}, fmt.Errorf("%w: %s", engine.ErrAtNight, "ana (23:10 in Europe/Berlin)")
+	}
+	inc := escalation.Incident{ID: "00-drill", Kind: escalation.Drill, State: escalation.Triggered, Urgency: urgency, Target: target, Reason: by.Handle}
+	e.incident = inc
+	return inc, nil
+}
+
 func (e *fakeEngine) TestPage(_ context.Context, person string, by escalation.Actor) (escalation.Incident, error) {
 	return escalation.Incident{ID: "00-test", Kind: escalation.Test, State: escalation.Triggered, OpenedAt: 1}, nil
 }
