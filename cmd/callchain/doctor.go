@@ -96,7 +96,7 @@ func (d *diagnosis) print(w io.Writer) error {
 			if f.Verdict != verdict {
 				continue
 			}
-			fmt.Fprintf(w, "%-4s  %s: %s\n", verdict, clean(f.Check), strings.ReplaceAll(cleanLines(f.Text), "\n", "\n      "))
+			fmt.Fprintf(w, "%-4s  %s: %s\n", verdict, clean(f.Check), strings.ReplaceAll(strings.TrimSpace(cleanLines(f.Text)), "\n", "\n      "))
 			if f.Remedy != "" {
 				fmt.Fprintf(w, "      -> %s\n", clean(f.Remedy))
 			}
