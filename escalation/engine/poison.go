@@ -25,7 +25,7 @@ func undecodable(rec store.Record, err error) error {
 		Schema int `json:"z"`
 	}
 	if errors.Is(err, record.ErrNewer) || record.Decode(rec.Data, &of) == nil && of.Schema > escalation.Schema {
-		return fmt.Errorf("decode %s: it was written by a newer callchain: %w", rec.Key.ID, err)
+		return fmt.Errorf("decode %s: %w", rec.Key.ID, err)
 	}
 	return fmt.Errorf("decode %s: %w: %w", rec.Key.ID, errUnreadable, err)
 }

@@ -2,8 +2,8 @@ package engine
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -58,22 +58,29 @@ func TestUnreadableRecordsAreQuarantined(t *testing.T) {
 		}
 		time.Sleep(2 * time.Second)
 		partition, _ := escalation.Partition(only(t, b.Engine).ID)
-		poison := []byte(`{"st": 7, "id": [`)
-		for _, key := range []string{"i/" + recordID("x"), "n/bad", "b/bad", "r/bad"} {
-			overwrite(t, st, partition, key, poison, time.Now())
+		bad := map[string]string{
+			"i/" + recordID("x"): `{"st": 7, "id": [`,
+			"n/bad":              "text",
+			"b/bad":              "\x01\xff\xff",
+			"r/bad":              `{"id": 7}`,
 		}
-		overwrite(t, st, 0, weeklyKey, poison, time.Now())
+		for key, data := range bad {
+			overwrite(t, st, partition, key, []byte(data), time.Now())
+		}
+		bad[weeklyKey] = "{"
+		overwrite(t, st, 0, weeklyKey, []byte("{"), time.Now())
 		b.wakeUp()
 		time.Sleep(time.Minute)
 		kept := 0
 		err := st.Scan(t.Context(), "", func(rec store.Record) bool {
-			switch {
-			case strings.HasPrefix(rec.Key.ID, "q/"):
+			was, aside := strings.CutPrefix(rec.Key.ID, "q/")
+			switch data, ok := bad[was]; {
+			case aside:
 				kept++
-				if string(rec.Data) != string(poison) {
+				if string(rec.Data) != data {
 					t.Errorf("%s is kept as %q", rec.Key.ID, rec.Data)
 				}
-			case string(rec.Data) == string(poison):
+			case ok && string(rec.Data) == data:
 				t.Errorf("%s is still in the way", rec.Key.ID)
 			}
 			return true
@@ -99,18 +106,23 @@ func TestNewerRecordsAreLeftAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := mem.New()
 		b := start(t, st, &fake{}, &fake{})
-		newer, err := json.Marshal(escalation.Incident{Schema: escalation.Schema + 1, ID: "00-newer"})
-		if err != nil {
-			t.Fatal(err)
+		newer := map[string][]byte{
+			"i/00-schema": fmt.Appendf(nil, `{"z": %d, "id": "00-schema"}`, escalation.Schema+1),
+			"i/00-types":  fmt.Appendf(nil, `{"z": %d, "id": ["00", "types"]}`, escalation.Schema+1),
+			"i/00-form":   {2, 7, 'x'},
 		}
-		overwrite(t, st, 0, "i/00-newer", newer, time.Now())
+		for key, data := range newer {
+			overwrite(t, st, 0, key, data, time.Now())
+		}
 		if err := b.audit(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Hour)
-		recs, err := st.Load(t.Context(), 0, "i/00-newer")
-		if err != nil || string(recs[0].Data) != string(newer) || len(b.email.all()) > 0 {
-			t.Errorf("record %q, %v; told %q", recs[0].Data, err, b.email.notices())
+		for key, data := range newer {
+			recs, err := st.Load(t.Context(), 0, key)
+			if err != nil || string(recs[0].Data) != string(data) || len(b.email.all()) > 0 {
+				t.Errorf("record %s is %q, %v; told %q", key, recs[0].Data, err, b.email.notices())
+			}
 		}
 	})
 }
@@ -235,14 +247,14 @@ func TestAuditor(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		time.Sleep(20 * time.Minute)
+		time.Sleep(21 * time.Minute)
 		if n := testutil.ToFloat64(b.metrics.repairs.WithLabelValues(noWake)) + testutil.ToFloat64(b.metrics.repairs.WithLabelValues(forgotten)); n != 0 || len(b.email.notices()) > 0 {
 			t.Fatalf("%v findings where nothing is wrong", n)
 		}
 		id := listed(t, b.Engine)[0].ID
 		partition, _ := escalation.Partition(id)
 		overwrite(t, st, partition, "i/"+id, nil, time.Time{})
-		time.Sleep(13 * time.Minute)
+		time.Sleep(12 * time.Minute)
 		if got := b.slack.pages(); len(got) != 4 {
 			t.Errorf("found, and paged: %v; want ben for both", got)
 		}

@@ -31,7 +31,7 @@ const (
 
 // ErrNewer is a record of a form that this callchain does not know yet. Forms are
 // less than a space: what begins with a letter is not of ours.
-var ErrNewer = errors.New("a newer callchain wrote it")
+var ErrNewer = errors.New("it was written by a newer callchain")
 
 // maxSize bounds what a record may unfold to, so that one that was tampered with
 // cannot take all memory. It is what stores accept at most.
