@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -77,6 +78,7 @@ type Engine struct {
 	metrics *metrics
 	snap    atomic.Pointer[Snapshot]
 	nudge   chan struct{} // a wake-up earlier than the one slept for was committed
+	asleep  atomic.Int64  // until when Run sleeps, in Unix milliseconds of the store's clock; awake: for ever
 	work    sync.WaitGroup
 	turns   *turns
 	health  map[string]*health
@@ -390,6 +392,7 @@ func (e *Engine) Run(ctx context.Context) error {
 				e.log.Error("the weekly report could not be planned; it is tried again", "err", err)
 			}
 		}
+		e.asleep.Store(math.MaxInt64)
 		due, err := e.store.Claim(ctx, 256, escalation.Lease)
 		if err != nil {
 			e.hearing.badly()
@@ -419,6 +422,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		} else if !due.Next.IsZero() {
 			wait = min(wait, max(0, due.Next.Sub(e.store.Now())))
 		}
+		e.asleep.Store(e.store.Now().Add(wait).UnixMilli())
 		e.sleep(ctx, wait)
 	}
 	return nil

@@ -258,3 +258,17 @@ func TestBeatOfAStoreThatIsAway(t *testing.T) {
 		t.Error("stored, it says")
 	}
 }
+
+// What is committed wakes an engine that has its store for itself, and so sleeps
+// long, also when it is due in some seconds only.
+func TestWakesForWhatItCommits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := startWith(t, alone{mem.New()}, strings.Replace(heartbeats, "every: 5m", "every: 5s", 1), &fake{}, &fake{})
+		time.Sleep(time.Second)
+		watchdog(t, b.Engine)
+		time.Sleep(7 * time.Second)
+		if got := b.slack.pages(); !slices.Equal(got, []string{"ana"}) {
+			t.Errorf("paged %v; want ana, in time", got)
+		}
+	})
+}

@@ -256,7 +256,7 @@ func (e *Engine) commit(ctx context.Context, t *txn) error {
 	switch {
 	case err == nil:
 		e.metrics.commitSeconds.Observe(time.Since(begin).Seconds())
-		if !t.wake.IsZero() && t.wake.Sub(e.store.Now()) < time.Second {
+		if !t.wake.IsZero() && t.wake.UnixMilli() < e.asleep.Load() {
 			e.wakeUp()
 		}
 	case errors.Is(err, store.ErrConflict):
