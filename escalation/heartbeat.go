@@ -150,10 +150,10 @@ func (inc *Incident) reopens(now Instant, env Env) bool {
 	return inc != nil && !inc.Archived && inc.ClosedBy == nil && now <= inc.ClosedAt.plus(env.reopenWithin())
 }
 
-// Back ends the incident of a heartbeat that beats again.
-func (h Heartbeat) Back(inc Incident, now time.Time, env Env) Incident {
+// Back ends the incident of a heartbeat that is missed no more, and says why.
+func (h Heartbeat) Back(inc Incident, why string, now time.Time, env Env) Incident {
 	over := Alert{Fingerprint: h.fingerprint(), EndsAt: At(now)}
-	inc, _ = Step(inc, Observe{Resolved: []Seen{{Alert: over}}}, now, env)
+	inc, _ = Step(inc, Observe{Resolved: []Seen{{Alert: over}}, Because: why}, now, env)
 	return inc
 }
 

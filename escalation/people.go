@@ -119,8 +119,8 @@ func (s *stepper) resolve(by *Actor) {
 	switch {
 	case by != nil:
 		s.note("resolved by "+by.String()+via(by.Via), by.Handle)
-	case s.Kind == Missed:
-		s.note("resolved: the heartbeat is back", "")
+	case s.because != "":
+		s.note("resolved: "+s.because, "")
 	default:
 		s.note("resolved: all its alerts are over", "")
 	}

@@ -125,6 +125,8 @@ type stepper struct {
 	now Instant
 	at  time.Time
 	env Env
+
+	because string // of Observe
 }
 
 func (s *stepper) chain(from int, paged []string) routing.Chain {

@@ -169,29 +169,33 @@ func (d *diagnosis) surroundings(ctx context.Context, l *loaded, limit time.Dura
 
 // daemon asks the running callchain. cfg is what the files say; nil without any.
 func (d *diagnosis) daemon(ctx context.Context, c client, cfg *config.Config, now time.Time) error {
-	code, body, err := c.plain(ctx, "/-/ready")
-	switch {
-	case errors.Is(err, errBadURL) || ctx.Err() != nil:
+	ready, err := c.plain(ctx, "/-/ready")
+	if err != nil {
 		return err
-	case err != nil:
-		d.say("daemon", sick, err.Error(), "start it, or say where it runs with --url or CALLCHAIN_URL")
+	}
+	switch {
+	case ready.failed != "":
+		d.say("daemon", sick, ready.failed, "start it, or say where it runs with --url or CALLCHAIN_URL")
 		return nil
-	case code != http.StatusOK:
-		d.say("daemon", sick, fmt.Sprintf("%s/-/ready answers HTTP %d: %s", *c.url, code, strings.TrimSpace(string(body))),
+	case ready.code != http.StatusOK:
+		d.say("daemon", sick, fmt.Sprintf("%s/-/ready answers HTTP %d: %s", *c.url, ready.code, strings.TrimSpace(string(ready.body))),
 			"if this is callchain its store does not answer: look at the disk or Redis, and its log")
 	default:
 		d.say("daemon", fine, *c.url+" is ready", "")
 	}
-	code, body, err = c.plain(ctx, "/metrics")
-	if err == nil && code != http.StatusOK {
-		err = fmt.Errorf("HTTP %d", code)
-	}
+	page, err := c.plain(ctx, "/metrics")
 	if err != nil {
-		d.say("metrics", sick, fmt.Sprintf("%s/metrics: %v", *c.url, err), "use the address of --web.listen-address, not the public one")
+		return err
+	}
+	if page.failed == "" && page.code != http.StatusOK {
+		page.failed = fmt.Sprintf("HTTP %d", page.code)
+	}
+	if page.failed != "" {
+		d.say("metrics", sick, *c.url+"/metrics: "+page.failed, "use the address of --web.listen-address, not the public one")
 		return nil
 	}
-	m, err := readMetrics(body)
-	if err != nil || len(m["callchain_build_info"]) == 0 {
+	m := readMetrics(page.body)
+	if len(m["callchain_build_info"]) == 0 {
 		d.say("metrics", sick, *c.url+" is not callchain's address: it shows none of its metrics", "correct --url")
 		return nil
 	}
@@ -317,29 +321,39 @@ func (d *diagnosis) token(ctx context.Context, c client) {
 	d.say("api", fine, "the token is good; version "+answer.Version+", configuration "+answer.Config, "")
 }
 
-var errBadURL = errors.New("want an address like http://localhost:9321")
+// answer is what an address gave; failed says why there is none.
+type answer struct {
+	code   int
+	body   []byte
+	failed string
+}
 
-// plain gets what is no part of the API. A redirect is an answer.
-func (c client) plain(ctx context.Context, path string) (code int, body []byte, err error) {
+// plain gets what is no part of the API. A redirect is an answer, and so is that
+// nobody is there; an error means that it could not be asked.
+func (c client) plain(ctx context.Context, path string) (answer, error) {
 	base, err := url.Parse(*c.url)
 	if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" {
-		return 0, nil, fmt.Errorf("--url %q: %w", *c.url, errBadURL)
+		return answer{}, fmt.Errorf("--url %q: want an address like http://localhost:9321", *c.url)
 	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	limited, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(*c.url, "/")+path, nil)
+	req, err := http.NewRequestWithContext(limited, http.MethodGet, strings.TrimRight(*c.url, "/")+path, nil)
 	if err != nil {
-		return 0, nil, fmt.Errorf("make the request: %w", err)
+		return answer{}, fmt.Errorf("make the request: %w", err)
 	}
 	req.Header.Set("User-Agent", "callchain/"+versionNumber())
 	hc := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	out := answer{}
 	resp, err := hc.Do(req)
-	if err != nil {
-		return 0, nil, err
+	if err == nil {
+		defer resp.Body.Close()
+		out.code = resp.StatusCode
+		out.body, err = io.ReadAll(io.LimitReader(resp.Body, 16<<20))
 	}
-	defer resp.Body.Close()
-	body, err = io.ReadAll(io.LimitReader(resp.Body, 16<<20))
-	return resp.StatusCode, body, err
+	if err != nil {
+		out.failed = err.Error()
+	}
+	return out, ctx.Err()
 }
 
 // sample is one value of a metric.
@@ -351,13 +365,14 @@ type sample struct {
 // metrics are the gauges and counters of a page of metrics, by name.
 type metrics map[string][]sample
 
-func readMetrics(page []byte) (metrics, error) {
+// readMetrics reads a page of metrics; what is none has none.
+func readMetrics(page []byte) metrics {
+	out := metrics{}
 	parser := expfmt.NewTextParser(model.UTF8Validation)
 	families, err := parser.TextToMetricFamilies(bytes.NewReader(page))
 	if err != nil {
-		return nil, fmt.Errorf("read the metrics: %w", err)
+		return out
 	}
-	out := metrics{}
 	for name, f := range families {
 		for _, one := range f.GetMetric() {
 			s := sample{labels: map[string]string{}, value: one.GetGauge().GetValue() + one.GetCounter().GetValue()}
@@ -367,7 +382,7 @@ func readMetrics(page []byte) (metrics, error) {
 			out[name] = append(out[name], s)
 		}
 	}
-	return out, nil
+	return out
 }
 
 // value is that of a metric without labels; 0 if there is none.

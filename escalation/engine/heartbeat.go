@@ -67,7 +67,7 @@ func (e *Engine) beat(ctx context.Context, h config.Heartbeat) error {
 			return nil
 		}
 		t := txn{partition: partition}
-		before, after, err := e.back(ctx, &t, was, now)
+		before, after, err := e.back(ctx, &t, was, "the heartbeat is back", now)
 		if err != nil {
 			return err
 		}
@@ -87,7 +87,7 @@ func (e *Engine) beat(ctx context.Context, h config.Heartbeat) error {
 }
 
 // back adds the end of the incident by which a heartbeat is missed, if it is.
-func (e *Engine) back(ctx context.Context, t *txn, h escalation.Heartbeat, now time.Time) (before, after *escalation.Incident, err error) {
+func (e *Engine) back(ctx context.Context, t *txn, h escalation.Heartbeat, why string, now time.Time) (before, after *escalation.Incident, err error) {
 	if h.MissedAt == 0 || h.Incident == "" {
 		return nil, nil, nil
 	}
@@ -95,7 +95,7 @@ func (e *Engine) back(ctx context.Context, t *txn, h escalation.Heartbeat, now t
 	if err != nil || last == nil {
 		return nil, nil, err
 	}
-	inc := h.Back(last.Incident, now, e.snap.Load().env())
+	inc := h.Back(last.Incident, why, now, e.snap.Load().env())
 	return &last.Incident, &inc, t.incident(e, last, inc, now, false)
 }
 
@@ -163,7 +163,7 @@ func (e *Engine) dueHeartbeat(ctx context.Context, claimed store.Record) error {
 	var err error
 	switch pulse {
 	case escalation.NotWanted:
-		if before, after, err = e.back(ctx, &t, h, now); err != nil {
+		if before, after, err = e.back(ctx, &t, h, "the heartbeat is not configured any more", now); err != nil {
 			return err
 		}
 		t.writes = append(t.writes, store.Write{ID: claimed.Key.ID, Expect: claimed.Version})

@@ -217,8 +217,8 @@ func TestHeartbeatIsNotConfiguredAnyMore(t *testing.T) {
 					t.Fatal(err)
 				}
 				for _, inc := range listed(t, b.Engine) {
-					if inc.Open() {
-						t.Errorf("left open: %s", inc.Summary())
+					if last := inc.Timeline[len(inc.Timeline)-1].Text; inc.Open() || last != "resolved: the heartbeat is not configured any more" {
+						t.Errorf("left: %s, %q", inc.Summary(), last)
 					}
 				}
 				if n := len(b.slack.pages()); (n > 0) != (test.missed > 0) {

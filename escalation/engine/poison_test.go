@@ -429,3 +429,20 @@ func TestAble(t *testing.T) {
 		want("shadow")
 	})
 }
+
+// One that nobody would wake is found by the auditor.
+func TestUnreadableRecordsAreFound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := mem.New()
+		b := start(t, st, &fake{}, &fake{})
+		overwrite(t, st, 0, "i/00-bad", []byte("text"), time.Time{})
+		if err := b.audit(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		recs, err := st.Load(t.Context(), 0, "i/00-bad", "q/i/00-bad")
+		if err != nil || recs[0].Version != 0 || string(recs[1].Data) != "text" || len(b.email.notices()) != 1 {
+			t.Errorf("left %v, kept %q, told %q, %v", recs[0].Version, recs[1].Data, b.email.notices(), err)
+		}
+	})
+}
