@@ -130,9 +130,13 @@ func TestDrillEnds(t *testing.T) {
 	}
 }
 
-// A drill that somebody from outside answers is nobody's heroics.
-func TestDrillIsNoHeroics(t *testing.T) {
+// A drill that somebody from outside answers is nobody's heroics; that one person is
+// all there is to a chain is a risk of its alerts, not of a drill.
+func TestDrillIsNoRisk(t *testing.T) {
 	env := drillWorld(t)
+	if inc := NewDrill("00-drill", routing.Target{Subject: "team:sre", Team: "sre"}, config.Page, Actor{Handle: "gus"}, epoch, env); len(inc.Risks) > 0 {
+		t.Errorf("risks %v", inc.Risks)
+	}
 	inc := NewDrill("00-drill", routing.Target{Subject: "service:parsoid", Service: "parsoid"}, config.Page, Actor{Handle: "gus"}, epoch, env)
 	inc, answer := Step(inc, Acknowledge{By: Actor{Handle: "gus"}, TakeOver: true}, epoch, env)
 	if answer.Kind != Done || inc.Ack.Heroic || len(inc.Risks) > 0 {

@@ -58,7 +58,7 @@ func (e *Engine) Able(ctx context.Context) error {
 		return errors.New("no channel works")
 	}
 	switch at, age := e.overdue.get(); {
-	case at.IsZero() || now.Sub(at) > overdueStale:
+	case now.Sub(at) > overdueStale:
 		return errors.New("open incidents could not be looked at lately")
 	case age > overdueMost:
 		return fmt.Errorf("a timer has been due for %s", age.Round(time.Second))

@@ -174,6 +174,13 @@ func TestHeartbeatAfterAGap(t *testing.T) {
 			st.Inject(nil)
 			return b
 		}},
+		{"for a moment, just then", func(_ *testing.T, st *mem.Store, b *bench) *bench {
+			time.Sleep(5*time.Minute + 30*time.Second)
+			st.Inject(func(string) (bool, error) { return false, errors.New("away") })
+			time.Sleep(time.Minute)
+			st.Inject(nil)
+			return b
+		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -236,6 +236,23 @@ func TestPanicOverAMessage(t *testing.T) {
 	})
 }
 
+// A notice over which callchain panics leads to no other one.
+func TestPanicOverANotice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := mem.New()
+		stumbles := func(m notifiers.Message) notifiers.Result { panic("a mistake with notices") }
+		b := start(t, st, &fake{answer: stumbles}, &fake{answer: stumbles})
+		if err := b.Notice(t.Context(), Notice{Key: "k", Title: "Something"}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		n := 0
+		if err := st.Scan(t.Context(), "n/", func(store.Record) bool { n++; return true }); err != nil || n != 1 {
+			t.Errorf("%d notices, %v; want the one", n, err)
+		}
+	})
+}
+
 // What nobody would wake any more is found, woken and told.
 func TestAuditor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -427,6 +444,10 @@ func TestAble(t *testing.T) {
 		shadow.Config = &cfg
 		b.Reload(&shadow)
 		want("shadow")
+
+		b.stop()
+		time.Sleep(3 * time.Minute)
+		want("timers are not read")
 	})
 }
 
