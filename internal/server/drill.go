@@ -58,7 +58,7 @@ func (s *Server) drill(r *http.Request, v *view) (any, error) {
 	if err != nil {
 		return nil, unstored(err)
 	}
-	return show(v, &inc), nil
+	return show(v, &inc, s.engine.Now()), nil
 }
 
 // drilled is what a drill is about: service:NAME, team:NAME, or a name or alias of
@@ -107,5 +107,5 @@ func (s *Server) endDrill(r *http.Request, v *view) (any, error) {
 	if err != nil {
 		return nil, unstored(err)
 	}
-	return show(v, &inc), nil
+	return show(v, &inc, s.engine.Now()), nil
 }
