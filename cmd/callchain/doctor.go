@@ -146,7 +146,7 @@ func firstOf(ps config.Problems) string {
 }
 
 func (d *diagnosis) surroundings(ctx context.Context, l *loaded, limit time.Duration) error {
-	if l.problems().Err() != nil {
+	if len(l.problems().Errors()) > 0 {
 		d.say("surroundings", noticed, "nobody was asked: the configuration has errors", "")
 		return nil
 	}

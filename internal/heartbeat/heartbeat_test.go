@@ -59,8 +59,26 @@ func (w *world) set(f func(*world)) {
 	f(w)
 }
 
-func run(t *testing.T, w *world, o *outside) (h *Heart, log *bytes.Buffer) {
-	log = &bytes.Buffer{}
+// logged is a log that is read while it is written.
+type logged struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+func run(t *testing.T, w *world, o *outside) (h *Heart, log *logged) {
+	log = &logged{}
 	h = New(Config{
 		URL:       func() (string, error) { w.mu.Lock(); defer w.mu.Unlock(); return w.url, w.err },
 		Able:      func(context.Context) error { w.mu.Lock(); defer w.mu.Unlock(); return w.able },
@@ -92,6 +110,7 @@ func TestEveryMinuteWhileAble(t *testing.T) {
 		if n := o.count(); n < 10 || n > 11 {
 			t.Errorf("%d calls in ten minutes", n)
 		}
+		synctest.Wait()
 		for i, c := range o.calls {
 			if c.req.Method != http.MethodGet || c.req.URL.String() != secret || c.req.Header.Get("User-Agent") != "callchain/1.2.3" {
 				t.Errorf("call %d: %s %s", i, c.req.Method, c.req.URL)
@@ -164,7 +183,7 @@ func TestURLChanges(t *testing.T) {
 		w, o := &world{}, &outside{}
 		_, log := run(t, w, o)
 		time.Sleep(time.Hour)
-		if o.count() > 0 || log.Len() > 0 {
+		if o.count() > 0 || log.String() != "" {
 			t.Fatalf("nothing is configured: %d calls, log %q", o.count(), log)
 		}
 		w.set(func(w *world) { w.err = errors.New("no such file") })
@@ -174,6 +193,7 @@ func TestURLChanges(t *testing.T) {
 		}
 		w.set(func(w *world) { w.url, w.err = secret+"2", nil })
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if n := o.count(); n != 1 || o.calls[0].req.URL.String() != secret+"2" {
 			t.Errorf("%d calls", n)
 		}
