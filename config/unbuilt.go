@@ -18,11 +18,6 @@ var unbuiltConfig = []unbuilt[Config]{
 		return Pos{}
 	}, Error, "notifiers.slack.app_token_file: Socket Mode is not built yet; remove app_token_file and use signing_secret_file with signed HTTP callbacks"},
 	{func(c *Config) Pos {
-		return first(c.Alertmanager.Heartbeats, func(h Heartbeat) Pos { return h.Pos })
-	}, Warning, "alertmanager.heartbeats: not built yet, a heartbeat that stops is not noticed"},
-	{func(c *Config) Pos { return given(c.Self.HeartbeatURLFile) },
-		Warning, "self.heartbeat_url_file: not built yet, the URL is never called"},
-	{func(c *Config) Pos {
 		return first(c.Alertmanager.Sources, func(s Source) Pos { return first(s.APIURL, given) })
 	}, Warning, "alertmanager.sources.api_url: not built yet, Alertmanager is not asked; a silence there does not stop an escalation here"},
 	{func(c *Config) Pos {

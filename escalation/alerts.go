@@ -95,6 +95,7 @@ func (s *stepper) observe(ev Observe) Answer {
 		s.Rev++
 	}
 	if s.Open() && s.still() == 0 {
+		s.because = ev.Because
 		s.resolve(nil)
 	}
 	if added+resolved == 0 && !truncated {

@@ -173,6 +173,11 @@ func (s *stepper) exhaust() {
 		s.note("nobody pressed Acknowledge: the test is over", "")
 		return
 	}
+	if s.Kind == Drill {
+		s.close()
+		s.note("nobody answered: it is over", "").Ring = true
+		return
+	}
 	s.Exhausted = true
 	s.risk(routing.RiskExhausted)
 	s.ExhaustAt = s.now.plus(s.exhaustedEvery())

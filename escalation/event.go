@@ -14,6 +14,7 @@ type Observe struct {
 	Firing    []Seen
 	Resolved  []Seen
 	Truncated int
+	Because   string // why it ends with its last alert, in words; "": they are over
 }
 
 // Seen is one alert of a webhook.

@@ -41,10 +41,12 @@ type Kind string
 
 // The kinds of record that are kept as incidents.
 const (
-	Alerts Kind = ""       // of an Alertmanager group
-	Test   Kind = "test"   // a test page to one person
-	Notice Kind = "notice" // callchain speaks about itself; sent once, never listed
-	Report Kind = "report" // the weekly report to one recipient; likewise
+	Alerts Kind = ""          // of an Alertmanager group
+	Test   Kind = "test"      // a test page to one person
+	Missed Kind = "heartbeat" // a heartbeat that is missed; no report counts it
+	Drill  Kind = "drill"     // a page through a real chain that people asked for; likewise
+	Notice Kind = "notice"    // callchain speaks about itself; sent once, never listed
+	Report Kind = "report"    // the weekly report to one recipient; likewise
 )
 
 // State is what people see first.

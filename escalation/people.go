@@ -9,7 +9,7 @@ import (
 
 func (s *stepper) acknowledge(ev Acknowledge) Answer {
 	switch {
-	case s.State == Resolved && s.Kind == Test && s.Ack != nil:
+	case s.State == Resolved && s.practice() && s.Ack != nil:
 		return Answer{Kind: Already, By: s.Ack.Actor, At: s.Ack.At}
 	case s.State == Resolved:
 		return Answer{Kind: Closed, At: s.ClosedAt}
@@ -32,8 +32,12 @@ func (s *stepper) acknowledge(ev Acknowledge) Answer {
 	if s.Ack.Heroic = s.heroic(ev.By.Handle, member); s.Ack.Heroic {
 		s.risk(routing.RiskHeroics)
 	}
-	if s.Kind == Test {
+	if s.practice() {
 		s.close()
+		if s.Kind == Drill {
+			s.note("it is over", "")
+			s.tell("resolved", ev.By.Handle)
+		}
 		return Answer{Kind: Done}
 	}
 	s.tell("acknowledged", ev.By.Handle)
@@ -53,6 +57,9 @@ func (s *stepper) inChain(handle string) bool {
 	return false
 }
 
+// practice tells whether nothing is broken: an answer ends it.
+func (inc *Incident) practice() bool { return inc.Kind == Test || inc.Kind == Drill }
+
 // heroic tells whether somebody answered for whom ownership should have
 // answered: neither in an owning team nor in the chain, or of the fallback team
 // although the service has owners. It does not make them an owner.
@@ -68,7 +75,7 @@ func (s *stepper) heroic(handle string, member bool) bool {
 			owner = owner || in(t)
 		}
 	}
-	if owner || s.Kind == Test {
+	if owner || s.practice() {
 		return false
 	}
 	if !member {
@@ -109,9 +116,12 @@ func (s *stepper) resolve(by *Actor) {
 	s.close()
 	s.ClosedBy, s.Exhausted, s.ReviewAt = by, false, 0
 	s.stopTimers()
-	if by != nil {
+	switch {
+	case by != nil:
 		s.note("resolved by "+by.String()+via(by.Via), by.Handle)
-	} else {
+	case s.because != "":
+		s.note("resolved: "+s.because, "")
+	default:
 		s.note("resolved: all its alerts are over", "")
 	}
 	s.Rev++

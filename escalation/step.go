@@ -125,6 +125,8 @@ type stepper struct {
 	now Instant
 	at  time.Time
 	env Env
+
+	because string // of Observe
 }
 
 func (s *stepper) chain(from int, paged []string) routing.Chain {
@@ -136,6 +138,9 @@ func (s *stepper) chain(from int, paged []string) routing.Chain {
 }
 
 func (s *stepper) note(text, by string) *Entry {
+	if s.Kind == Drill {
+		text = "drill: " + text // a line of a thread stands alone
+	}
 	s.LastSeq++
 	s.Timeline = append(s.Timeline, Entry{Seq: s.LastSeq, At: s.now, Text: text, By: by})
 	if n := len(s.Timeline) - MaxTimeline; n > 0 {
@@ -145,7 +150,7 @@ func (s *stepper) note(text, by string) *Entry {
 }
 
 func (s *stepper) risk(r routing.Risk) {
-	if !slices.Contains(s.Risks, r) {
+	if s.Kind != Drill && !slices.Contains(s.Risks, r) {
 		s.Risks = append(s.Risks, r)
 	}
 }

@@ -145,6 +145,7 @@ type Incident struct {
 	Urgency   config.Urgency
 	Exhausted bool
 	Test      bool // a test page
+	Drill     bool // a drill: nothing is broken
 
 	Subject      string // service:parsoid
 	Name         string // parsoid; the group's name for people

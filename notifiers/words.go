@@ -34,13 +34,17 @@ func Title(in Incident) string {
 }
 
 func name(in Incident) string {
-	if n := Clean(in.Name, maxName); n != "" {
-		return n
+	n := Clean(in.Name, maxName)
+	if n == "" {
+		n = Clean(in.Subject, maxName)
 	}
-	if n := Clean(in.Subject, maxName); n != "" {
-		return n
+	if n == "" {
+		n = "unknown service"
 	}
-	return "unknown service"
+	if in.Drill {
+		return "DRILL " + n
+	}
+	return n
 }
 
 // StateWord is the state as the first words of a headline: FIRING, ESCALATED,
@@ -186,6 +190,12 @@ func Status(m Message) string {
 // instant of the end, is that of a person who resolved it by hand.
 func resolved(m Message) string {
 	in, by := m.Incident, Clean(m.Incident.By, maxName)
+	if in.Drill {
+		if by == "" {
+			return stop("The drill is over"+at(in.ResolvedAt, m)) + " Nobody acknowledged it."
+		}
+		return stop("The drill is over: ended by " + by + via(in) + at(in.ByAt, m))
+	}
 	ended := at(in.ResolvedAt, m)
 	if lasted := duration(in.OpenedAt, in.ResolvedAt); lasted != "" {
 		ended += " after " + lasted

@@ -38,6 +38,7 @@ type incident struct {
 	Reason         string     `json:"reason"`
 	Test           bool       `json:"test"`
 	Shadow         bool       `json:"shadow"`
+	Drill          bool       `json:"drill"`
 	Alerts         []struct {
 		Status      string            `json:"status"`
 		Labels      map[string]string `json:"labels"`
@@ -62,8 +63,11 @@ func (inc *incident) alert() string {
 			return n
 		}
 	}
-	if inc.Test {
+	switch {
+	case inc.Test:
 		return "test page"
+	case inc.Drill:
+		return "DRILL"
 	}
 	return "-"
 }

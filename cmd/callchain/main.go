@@ -83,6 +83,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	routeCommands(app, commands)
 	incidentCommands(app, commands)
 	testPageCommand(app, commands)
+	drillCommand(app, commands)
+	doctorCommand(app, commands)
 	risksCommand(app, commands)
 	reportCommand(app, commands)
 	storeCommands(app, commands)

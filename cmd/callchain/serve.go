@@ -24,6 +24,7 @@ import (
 
 	"callchain/config"
 	"callchain/escalation/engine"
+	"callchain/internal/heartbeat"
 	"callchain/internal/server"
 )
 
@@ -147,6 +148,10 @@ func serve(ctx context.Context, f serving, log *slog.Logger) error {
 	}
 	tellMissing(ctx, eng, log, l)
 
+	heart := heartbeat.New(heartbeat.Config{
+		URL: heartbeatURL(eng), Able: eng.Able, Version: versionNumber(), Registerer: reg, Logger: log,
+	})
+
 	// The engine outlives the intake: what was answered 200 last is sent yet.
 	engineCtx, stopEngineNow := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopEngineNow()
@@ -157,6 +162,8 @@ func serve(ctx context.Context, f serving, log *slog.Logger) error {
 			func() error { return eng.Run(engineCtx) },
 			func() error { return eng.RunGauges(engineCtx) },
 			func() error { return eng.RunProbes(engineCtx) },
+			func() error { return eng.RunAudit(engineCtx) },
+			func() error { return heart.Run(ctx) }, // one that is being stopped is not able
 			func() error { return tellLosses(engineCtx, eng, log, st) },
 		)
 	}()
@@ -195,6 +202,22 @@ func serve(ctx context.Context, f serving, log *slog.Logger) error {
 	}
 	log.Info("stopped")
 	return nil
+}
+
+// heartbeatURL is the URL that self.heartbeat_url_file has now, by the
+// configuration in force; "" without one.
+func heartbeatURL(eng *engine.Engine) func() (string, error) {
+	var of *config.Config
+	var secret *config.Secret
+	return func() (string, error) {
+		if c := eng.Snapshot().Config; c != of {
+			of, secret = c, c.Secret(c.Self.HeartbeatURLFile)
+		}
+		if secret == nil {
+			return "", nil
+		}
+		return secret.First()
+	}
 }
 
 // together runs all of them at once and waits for all.

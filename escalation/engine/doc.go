@@ -16,6 +16,8 @@
 //	n/ID           a notice: callchain speaking about itself
 //	f/DAY/SUBJECT  report.Facts: what happened to a subject's alerts of a day
 //	r/ID           the weekly report of one period to one recipient
+//	b/HASH         escalation.Heartbeat: an alert that must keep coming
+//	q/KEY          a record of this key that nobody could read, as it was
 //	p/weekly       when the weekly report is due (partition 0)
 //	a/ID           the id of the incident that an island's ID turned out to be
 //	d/SERVICE/ALERT  the day on which a decommissioned service's alert was paged about

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -80,6 +81,7 @@ type Engine struct {
 	metrics *metrics
 	snap    atomic.Pointer[Snapshot]
 	nudge   chan struct{} // a wake-up earlier than the one slept for was committed
+	asleep  atomic.Int64  // until when Run sleeps, in Unix milliseconds of the store's clock; awake: for ever
 	work    sync.WaitGroup
 	turns   *turns
 	health  map[string]*health
@@ -89,6 +91,9 @@ type Engine struct {
 	began   escalation.Instant       // attempts that were taken before are not ours
 	island  *island                  // nil: there is none to go to
 	shore   *island                  // of the engine that is the island: it pages once, and escalates nothing
+	hearing hearing
+	poison  poison
+	overdue overdue
 
 	draining atomic.Bool        // nothing new is sent
 	sending  context.Context    // of every attempt; over when draining takes too long
@@ -188,7 +193,15 @@ func (s *Snapshot) env() escalation.Env {
 
 // Webhook keeps what an Alertmanager said: durable when it returns nil.
 func (e *Engine) Webhook(ctx context.Context, source string, w routing.Webhook) error {
-	in := intake{source: source, w: w, received: time.Now()}
+	received := time.Now()
+	w, err := e.beats(ctx, source, w)
+	switch {
+	case len(w.Alerts) == 0:
+		return err
+	case err != nil: // the alerts beside them are worth more
+		e.log.Error("a heartbeat could not be noted", "source", source, "err", err)
+	}
+	in := intake{source: source, w: w, received: received}
 	if e.island != nil {
 		return e.island.webhook(ctx, in)
 	}
@@ -457,8 +470,10 @@ func (e *Engine) Run(ctx context.Context) error {
 			e.sleep(ctx, 200*time.Millisecond)
 			continue
 		}
+		e.asleep.Store(math.MaxInt64)
 		due, err := e.store.Claim(ctx, 256, escalation.Lease)
 		if err != nil {
+			e.hearing.badly()
 			if ctx.Err() == nil {
 				if e.island != nil {
 					e.island.loseAll(err)
@@ -470,6 +485,7 @@ func (e *Engine) Run(ctx context.Context) error {
 			continue
 		}
 		e.metrics.storeUp.Set(1)
+		e.hearing.well(e.store.Now())
 		for _, rec := range due.Records {
 			select {
 			case e.ticks <- struct{}{}:
@@ -487,6 +503,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		} else if !due.Next.IsZero() {
 			wait = min(wait, max(0, due.Next.Sub(e.store.Now())))
 		}
+		e.asleep.Store(e.store.Now().Add(wait).UnixMilli())
 		e.sleep(ctx, wait)
 	}
 	return nil
@@ -573,20 +590,26 @@ func (e *Engine) wakeUp() {
 // due sees one claimed record through. An error leaves it to the next claim,
 // after the lease.
 func (e *Engine) due(rec store.Record) {
-	defer e.contain("handle a due record", rec.Key.ID)
+	defer e.containDue(rec)
 	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Second)
 	defer cancel()
 	var err error
-	switch kind, _, _ := strings.Cut(rec.Key.ID, "/"); kind {
+	switch kind, _, _ := cutKind(rec.Key.ID); kind {
 	case "i", "c", "n", "r":
 		err = e.dueIncident(ctx, rec)
 	case "g":
 		err = e.dueGroup(ctx, rec)
+	case "b":
+		err = e.dueHeartbeat(ctx, rec)
 	case "p":
 		err = e.dueWeekly(ctx, rec)
 	default:
 		err = e.store.Commit(ctx, store.Txn{Partition: rec.Key.Partition, Mark: mark(), Writes: []store.Write{{ID: rec.Key.ID, Expect: rec.Version}}})
 	}
+	if errors.Is(err, errUnreadable) {
+		err = e.quarantine(ctx, rec, err)
+	}
+	e.poison.clear(rec.Key) // it was handled without a panic
 	if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, store.ErrConflict) {
 		e.log.Error("a due record could not be handled; it is tried again", "record", rec.Key.ID, "err", err)
 	}
@@ -647,14 +670,6 @@ func (e *Engine) dueGroup(ctx context.Context, rec store.Record) error {
 		e.ingestDone(incs, after, now)
 		e.dispatch(t.taken, time.Time{})
 		return nil
-	}
-}
-
-// contain keeps a panic to the unit of work it happened in.
-func (e *Engine) contain(what, id string) {
-	if p := recover(); p != nil {
-		e.metrics.panics.Inc()
-		e.log.Error("panic contained", "doing", what, "record", id, "panic", fmt.Sprint(p))
 	}
 }
 

@@ -32,6 +32,8 @@ type metrics struct {
 	oldestOverdue  prometheus.Gauge
 	incidents      *prometheus.GaugeVec
 	panics         prometheus.Counter
+	repairs        *prometheus.CounterVec
+	heartbeats     *prometheus.CounterVec
 	reportSuccess  prometheus.Gauge
 	island         prometheus.Gauge
 	journalBacklog prometheus.Gauge
@@ -62,6 +64,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		oldestOverdue:  f.NewGauge(prometheus.GaugeOpts{Name: "callchain_oldest_overdue_seconds", Help: "Age of the oldest timer that is due and not yet handled."}),
 		incidents:      f.NewGaugeVec(prometheus.GaugeOpts{Name: "callchain_incidents", Help: "Open incidents."}, []string{"state", "urgency"}),
 		panics:         f.NewCounter(prometheus.CounterOpts{Name: "callchain_panics_total", Help: "Panics that were contained to one incident."}),
+		repairs:        f.NewCounterVec(prometheus.CounterOpts{Name: "callchain_auditor_repairs_total", Help: "Records put right by what was wrong: no_wake, forgotten (nobody woke them), unreadable (quarantined)."}, []string{"kind"}),
+		heartbeats:     f.NewCounterVec(prometheus.CounterOpts{Name: "callchain_heartbeats_total", Help: "Beats of alertmanager.heartbeats that came in, by source."}, []string{"source"}),
 	}
 	m.reportSuccess = f.NewGauge(prometheus.GaugeOpts{Name: "callchain_report_last_success_timestamp_seconds", Help: "When the weekly report was last handed to its recipients' channels; 0: not since the start."})
 	m.island = f.NewGauge(prometheus.GaugeOpts{Name: "callchain_island", Help: "1 while the store, or a part of it, is away: what arrives is kept in the journal, and what is new is paged once."})
@@ -69,6 +73,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	m.storeUp.Set(1)
 	for _, r := range []string{"applied", "unknown", "early"} {
 		m.resolved.WithLabelValues(r)
+	}
+	for _, kind := range []string{noWake, forgotten, "unreadable"} {
+		m.repairs.WithLabelValues(kind)
 	}
 	for _, r := range []string{"timeout", "manual", "unreachable"} {
 		m.escalations.WithLabelValues(r)
@@ -222,4 +229,5 @@ func (e *Engine) count(ctx context.Context) {
 		e.metrics.incidents.WithLabelValues(c.state, c.urgency).Set(n)
 	}
 	e.metrics.oldestOverdue.Set(overdue.Seconds())
+	e.overdue.set(now, overdue)
 }

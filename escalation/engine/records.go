@@ -49,7 +49,7 @@ func keyOf(inc *escalation.Incident) string {
 func decodeIncident(rec store.Record) (loaded, error) {
 	l := loaded{partition: rec.Key.Partition, key: rec.Key.ID, version: rec.Version, data: rec.Data}
 	if err := record.Decode(rec.Data, &l.Incident); err != nil {
-		return l, fmt.Errorf("decode %s: %w", rec.Key.ID, err)
+		return l, undecodable(rec, err)
 	}
 	if l.Schema > escalation.Schema {
 		return l, fmt.Errorf("decode %s: it was written by a newer callchain (schema %d, this one knows %d)", rec.Key.ID, l.Schema, escalation.Schema)
@@ -265,7 +265,7 @@ func (e *Engine) commit(ctx context.Context, t *txn) error {
 		if e.shore == nil {
 			e.metrics.commitSeconds.Observe(time.Since(begin).Seconds())
 		}
-		if !t.wake.IsZero() && t.wake.Sub(e.store.Now()) < time.Second {
+		if !t.wake.IsZero() && t.wake.UnixMilli() < e.asleep.Load() {
 			e.wakeUp()
 		}
 	case errors.Is(err, store.ErrConflict):

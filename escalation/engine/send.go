@@ -17,7 +17,7 @@ func (e *Engine) dispatch(taken []attempt, received time.Time) {
 		flown := e.takeOff(a.incident)
 		e.work.Go(func() {
 			defer flown()
-			defer e.contain("send", a.incident)
+			defer e.containSend(a)
 			e.send(a, received)
 		})
 	}

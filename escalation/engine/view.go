@@ -174,6 +174,16 @@ func view(snap *Snapshot, inc *escalation.Incident, now time.Time) notifiers.Inc
 		v.Missing = missing(inc, svc)
 	}
 	alerts(&v, inc)
+	switch inc.Kind {
+	case escalation.Drill:
+		v.Drill, v.AlertName, v.Summary = true, "practice page", "This is a drill: nothing is broken."
+		if inc.State == escalation.Triggered {
+			v.Notes = append(v.Notes, "This is a drill: acknowledge as you would a real page. That ends it; without an answer the next step is paged.")
+		}
+	case escalation.Missed:
+		v.Assessment = "" // it is about a team's Alertmanager, not about something owned
+	case escalation.Alerts, escalation.Test, escalation.Notice, escalation.Report:
+	}
 	who(&v, snap, inc)
 	v.Next = next(snap, inc, now)
 	if inc.State == escalation.Triggered && inc.Kind == escalation.Alerts && inc.Round > 0 {

@@ -138,7 +138,7 @@ func nextReport(w *config.Weekly, after time.Time) (escalation.Instant, error) {
 func (e *Engine) dueWeekly(ctx context.Context, claimed store.Record) error {
 	var rec weeklyRecord
 	if err := json.Unmarshal(claimed.Data, &rec); err != nil {
-		return fmt.Errorf("decode the plan of the weekly report: %w", err)
+		return undecodable(claimed, err)
 	}
 	snap, now := e.snap.Load(), e.store.Now()
 	w := snap.Config.Reports.Weekly

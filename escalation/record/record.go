@@ -29,6 +29,10 @@ const (
 	packedCBOR = 1
 )
 
+// ErrNewer is a record of a form that this callchain does not know yet. Forms are
+// less than a space: what begins with a letter is not of ours.
+var ErrNewer = errors.New("it was written by a newer callchain")
+
 // maxSize bounds what a record may unfold to, so that one that was tampered with
 // cannot take all memory. It is what stores accept at most.
 const maxSize = 32 << 20
@@ -119,8 +123,10 @@ func (s *scratch) unpack(data []byte) ([]byte, error) {
 	switch {
 	case len(data) == 0:
 		return nil, errors.New("decode a record: it is empty")
+	case data[0] > packedCBOR && data[0] < ' ':
+		return nil, fmt.Errorf("decode a record: %w (form %d)", ErrNewer, data[0])
 	case data[0] != packedCBOR:
-		return nil, fmt.Errorf("decode a record: it was written by a newer callchain (form %d), or by something else", data[0])
+		return nil, fmt.Errorf("decode a record: something else than callchain wrote it (form %d)", data[0])
 	}
 	size, n := binary.Uvarint(data[1:])
 	if n <= 0 || size > maxSize {

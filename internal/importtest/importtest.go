@@ -67,10 +67,13 @@ var house = []folder{
 		"notifiers", "notifiers/slack", "notifiers/email", "escalation/store/...", "config",
 	}},
 
+	// A call to the outside that main wires.
+	{pattern: "internal/heartbeat/..."},
+
 	// main wires all of it.
 	{pattern: "cmd/...", may: []string{
 		"internal/server/...", "internal/demo/...", "internal/online/...", "escalation/...", "notifiers/...", "routing/...", "config/...",
-		"internal/acklink", "internal/webhook", "deploy/...",
+		"internal/acklink", "internal/heartbeat", "internal/webhook", "deploy/...",
 	}},
 	// Examples and dashboards; a package there embeds them.
 	{pattern: "deploy/..."},

@@ -33,6 +33,8 @@ func (s *Server) api(mux *http.ServeMux) {
 	mux.Handle("/api/v1/incidents/{id}/{action}", methods{"POST": s.endpoint(respond, s.act)})
 	mux.Handle("/api/v1/route", methods{"POST": s.endpoint(read, s.route)})
 	mux.Handle("/api/v1/test-page", methods{"POST": s.endpoint(respond, s.testPage)})
+	mux.Handle("/api/v1/drill", methods{"POST": s.endpoint(respond, s.drill)})
+	mux.Handle("/api/v1/drill/{id}/end", methods{"POST": s.endpoint(respond, s.endDrill)})
 	get("status", s.status)
 	get("services", s.listServices)
 	get("services/{name}", s.showService)
@@ -104,6 +106,7 @@ type incident struct {
 	Reason         string             `json:"reason"`
 	Test           bool               `json:"test"`
 	Shadow         bool               `json:"shadow"` // nothing is sent now: who is paged only would have been
+	Drill          bool               `json:"drill"`
 	Source         string             `json:"source"`
 	GroupLabels    map[string]string  `json:"group_labels"`
 	Firing         int                `json:"firing"`
@@ -144,7 +147,7 @@ func show(v *view, inc *escalation.Incident, now time.Time) incident {
 		Alerts: []alert{}, AcknowledgedBy: inc.AcknowledgedBy(), NextStepAt: when(inc.NextStepAt()), NextPeople: []string{},
 		Timeline: []entry{}, OpenedAt: inc.OpenedAt.Time(), ClosedAt: when(inc.ClosedAt),
 		Round: inc.Round, Step: inc.Position, Paged: []paged{}, AlsoAffected: notNil(inc.AlsoAffected),
-		MatchedBy: inc.MatchedBy, Reason: inc.Reason, Test: inc.Kind == escalation.Test, Shadow: v.Config.Shadow.V,
+		MatchedBy: inc.MatchedBy, Reason: inc.Reason, Test: inc.Kind == escalation.Test, Drill: inc.Kind == escalation.Drill, Shadow: v.Config.Shadow.V,
 		Source: inc.Source, GroupLabels: notNilMap(inc.GroupLabels), Firing: inc.Firing(), Truncated: inc.Truncated,
 	}
 	if inc.Ack != nil && out.AcknowledgedBy != "" {

@@ -9,6 +9,7 @@ import (
 type metrics struct {
 	webhooks *prometheus.CounterVec
 	alerts   *prometheus.CounterVec
+	last     *prometheus.GaugeVec
 	panics   prometheus.Counter
 }
 
@@ -24,11 +25,14 @@ func newMetrics(reg prometheus.Registerer) metrics {
 		alerts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "callchain_alerts_total", Help: "Alerts of webhooks that were stored, by source and status of the alert.",
 		}, []string{"source", "status"}),
+		last: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "callchain_last_webhook_timestamp_seconds", Help: "When the last webhook of a source was stored; 0: not since the start.",
+		}, []string{"source"}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "callchain_http_panics_total", Help: "Requests that ended in a panic. Anything above zero is a bug.",
 		}),
 	}
-	reg.MustRegister(m.webhooks, m.alerts, m.panics)
+	reg.MustRegister(m.webhooks, m.alerts, m.last, m.panics)
 	return m
 }
 
@@ -38,6 +42,7 @@ func (m metrics) zero(v *view) {
 		for _, code := range []int{200, 400, 401, 413, 503} {
 			m.webhooks.WithLabelValues(name, strconv.Itoa(code))
 		}
+		m.last.WithLabelValues(name)
 		m.alerts.WithLabelValues(name, "firing")
 		m.alerts.WithLabelValues(name, "resolved")
 	}

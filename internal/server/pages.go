@@ -149,8 +149,12 @@ func nextStep(snap *engine.Snapshot, inc *escalation.Incident, now time.Time, sh
 }
 
 func alertName(inc *escalation.Incident) string {
-	if inc.Kind == escalation.Test {
+	switch inc.Kind {
+	case escalation.Test:
 		return "test page"
+	case escalation.Drill:
+		return "DRILL"
+	case escalation.Alerts, escalation.Missed, escalation.Notice, escalation.Report:
 	}
 	for _, a := range inc.Shown {
 		if n := a.Labels["alertname"]; n != "" {

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"callchain/config"
 	"callchain/escalation"
 	"callchain/escalation/engine"
 	"callchain/notifiers/slack"
@@ -57,6 +58,8 @@ type Engine interface {
 	Incident(ctx context.Context, id string) (escalation.Incident, error)
 	Incidents(ctx context.Context, f engine.Filter) (list []escalation.Incident, next string, err error)
 	TestPage(ctx context.Context, person string, by escalation.Actor) (escalation.Incident, error)
+	// Drill pages through the real chain of a target.
+	Drill(ctx context.Context, target routing.Target, urgency config.Urgency, by escalation.Actor, atNight bool) (escalation.Incident, error)
 	Notice(ctx context.Context, n engine.Notice) error
 	// RiskFacts are what is recorded from one day to another, both included, and
 	// the facts of earlier days that got a risk on one of these.

@@ -157,6 +157,17 @@ func (e *fakeEngine) Incidents(_ context.Context, f engine.Filter) ([]escalation
 	return []escalation.Incident{e.incident}, "", nil
 }
 
+func (e *fakeEngine) Drill(_ context.Context, target routing.Target, urgency config.Urgency, by escalation.Actor, atNight bool) (escalation.Incident, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !atNight {
+		return escalation.Incident{}, fmt.Errorf("%w: %s", engine.ErrAtNight, "ana (23:10 in Europe/Berlin)")
+	}
+	inc := escalation.Incident{ID: "00-drill", Kind: escalation.Drill, State: escalation.Triggered, Urgency: urgency, Target: target, Reason: by.Handle}
+	e.incident = inc
+	return inc, nil
+}
+
 func (e *fakeEngine) TestPage(_ context.Context, person string, by escalation.Actor) (escalation.Incident, error) {
 	return escalation.Incident{ID: "00-test", Kind: escalation.Test, State: escalation.Triggered, OpenedAt: 1}, nil
 }
@@ -558,6 +569,17 @@ func TestAPI(t *testing.T) {
 		{"body too large", "POST", one + "/ack", strings.Repeat(" ", maxBody+1), respondToken, "", 413, "too_large"},
 		{"test page", "POST", "/api/v1/test-page", `{"person":"ana","by":"ben"}`, respondToken, "", 200, ""},
 		{"test page to nobody", "POST", "/api/v1/test-page", `{"person":"zoe","by":"ben"}`, respondToken, "", 422, "unknown_person"},
+		{"drill", "POST", "/api/v1/drill", `{"subject":"parsoid","by":"ben","at_night":true}`, respondToken, "", 200, ""},
+		{"drill of a team", "POST", "/api/v1/drill", `{"subject":"team:sre","urgency":"unbreak_now","by":"ben","at_night":true}`, respondToken, "", 200, ""},
+		{"drill at night", "POST", "/api/v1/drill", `{"subject":"service:parsoid","by":"ben"}`, respondToken, "", 409, "at_night"},
+		{"drill of nothing", "POST", "/api/v1/drill", `{"by":"ben"}`, respondToken, "", 422, "subject_missing"},
+		{"drill of a team that is a service", "POST", "/api/v1/drill", `{"subject":"team:parsoid","by":"ben"}`, respondToken, "", 422, "unknown_subject"},
+		{"drill that pages nobody", "POST", "/api/v1/drill", `{"subject":"parsoid","urgency":"notify","by":"ben"}`, respondToken, "", 422, "bad_urgency"},
+		{"drill by nobody", "POST", "/api/v1/drill", `{"subject":"parsoid"}`, respondToken, "", 422, "by_missing"},
+		{"drill with garbage", "POST", "/api/v1/drill", `[`, respondToken, "", 400, "bad_request"},
+		{"drill by a reader", "POST", "/api/v1/drill", `{"subject":"parsoid","by":"ben"}`, readToken, "", 403, "forbidden"},
+		{"end of what is no drill", "POST", "/api/v1/drill/0c-k7f3k/end", byAna, respondToken, "", 409, "no_drill"},
+		{"end of none", "POST", "/api/v1/drill/00-none/end", byAna, respondToken, "", 404, "not_found"},
 		{"route labels", "POST", "/api/v1/route", `{"labels":{"service":"parsoid"}}`, readToken, "", 200, ""},
 		{"route bare labels", "POST", "/api/v1/route", `{"service":"parsoid","alerts":"many"}`, readToken, "", 200, ""},
 		{"route webhook", "POST", "/api/v1/route", goodHook, readToken, "", 200, ""},

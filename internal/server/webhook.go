@@ -34,6 +34,7 @@ func (s *Server) webhook(w http.ResponseWriter, r *http.Request) {
 	}
 	s.metrics.webhooks.WithLabelValues(label, strconv.Itoa(code)).Inc()
 	if f == nil {
+		s.metrics.last.WithLabelValues(label).SetToCurrentTime()
 		text(w, http.StatusOK, "stored")
 		return
 	}

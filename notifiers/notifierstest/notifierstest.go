@@ -147,6 +147,17 @@ func Cases() []Case {
 	resolvedByHand.Firing, resolvedByHand.By, resolvedByHand.ByAt = 2, "ravi", resolved.ResolvedAt
 	resolvedAcked := resolved
 	resolvedAcked.By, resolvedAcked.ByAt = "jane", Opened.Add(4*time.Minute)
+	drill := with(func(in *notifiers.Incident) {
+		in.Drill, in.Missing, in.Alerts, in.Firing, in.Resolved = true, nil, nil, 0, 0
+		in.AlertName, in.Summary, in.Matched = "practice page", "This is a drill: nothing is broken.", "ravi asked for a drill"
+		in.Source, in.Silence, in.Notes = "", "", []string{"This is a drill: acknowledge as you would a real page"}
+	})
+	drillOver := drill
+	drillOver.Notes = nil
+	drillOver.State, drillOver.By, drillOver.ByVia, drillOver.ByAt, drillOver.Next = notifiers.Resolved, "jane", notifiers.Slack, Opened.Add(4*time.Minute), nil
+	drillOver.ResolvedAt = drillOver.ByAt
+	drillUnanswered := drillOver
+	drillUnanswered.By, drillUnanswered.ByVia, drillUnanswered.ByAt = "", "", time.Time{}
 	stillOnIt := acknowledged
 	stillOnIt.Next = &notifiers.Next{At: Opened.Add(24 * time.Hour)}
 
@@ -164,6 +175,9 @@ func Cases() []Case {
 		{"page resolved by hand", edited(To(notifiers.Page, Jane(), resolvedByHand))},
 		{"page many alerts", To(notifiers.Page, Jane(), many)},
 		{"page test", To(notifiers.Page, testYou, test)},
+		{"page drill", To(notifiers.Page, Jane(), drill)},
+		{"page drill over", edited(To(notifiers.Page, Jane(), drillOver))},
+		{"board drill unanswered", edited(To(notifiers.Board, nil, drillUnanswered))},
 		{"reminder", reply(To(notifiers.Reminder, Jane(), Incident()))},
 		{"reminder still on it", reply(To(notifiers.Reminder, Jane(), stillOnIt))},
 		{"told acknowledged", reply(To(notifiers.Told, Ravi(), acknowledged))},
