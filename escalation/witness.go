@@ -256,8 +256,13 @@ func (inc *Incident) holdUntil() Instant {
 	return inc.Hold.Until
 }
 
-// HoldLapsed tells whether the hold ends now unless it is confirmed.
-func (inc *Incident) HoldLapsed(now time.Time) bool { return inc.holdUntil().due(At(now)) }
+// Rings tells whether what is due now would wake or remind somebody: before that
+// Alertmanager is asked.
+func (inc *Incident) Rings(now time.Time) bool {
+	at := At(now)
+	return inc.Kind == Alerts && inc.State == Triggered && inc.Urgency.Pages() &&
+		(inc.Deadline.due(at) || inc.RemindAt.due(at) || inc.ExhaustAt.due(at) || inc.holdUntil().due(at))
+}
 
 // HeldBecause says who keeps the incident's alerts quiet, and until when; "" if
 // it is not held. Some of it is what somebody wrote into a silence.
@@ -394,6 +399,8 @@ type Watch struct {
 	Receivers map[string]Instant `json:"r,omitempty"` // that webhooks came from, and when last
 	Absent    map[uint64]int     `json:"a,omitempty"` // alerts of open incidents: rounds in a row without them
 	Unknown   map[uint64]int     `json:"u,omitempty"` // alerts that callchain does not know: rounds in a row with them
+
+	ExternalURL string `json:"eu,omitempty"` // of one of the Alertmanagers, as a webhook gave it
 }
 
 // Bounds of a watch, and for how long a receiver is callchain's without a webhook.
@@ -406,7 +413,7 @@ const (
 )
 
 // Learn notes that a webhook came from a receiver, and whether that is news.
-func (w Watch) Learn(receiver string, now time.Time) (Watch, bool) {
+func (w Watch) Learn(receiver, externalURL string, now time.Time) (Watch, bool) {
 	at, known := w.Receivers[receiver]
 	if receiver == "" || len(receiver) > maxReceiverLen || known && At(now) < at.plus(receiverEvery) || !known && len(w.Receivers) >= maxReceivers {
 		return w, false
@@ -418,6 +425,9 @@ func (w Watch) Learn(receiver string, now time.Time) (Watch, bool) {
 		}
 	}
 	w.Receivers = receivers
+	if externalURL != "" && len(externalURL) < 2*maxValue {
+		w.ExternalURL = externalURL
+	}
 	return w, true
 }
 

@@ -17,5 +17,6 @@
 //	f/DAY/SUBJECT  report.Facts: what happened to a subject's alerts of a day
 //	r/ID           the weekly report of one period to one recipient
 //	p/weekly       when the weekly report is due (partition 0)
+//	p/witness/SOURCE  escalation.Watch: when Alertmanager is asked, and what it said (partition 0)
 //	d/SERVICE/ALERT  the day on which a decommissioned service's alert was paged about
 package engine

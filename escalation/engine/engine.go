@@ -32,6 +32,8 @@ type Snapshot struct {
 	Router  *routing.Router
 	// Channels deliver; those that are not configured are absent.
 	Channels map[string]Channel
+	// Witnesses ask Alertmanager; sources without api_url have none.
+	Witnesses map[string]Witness
 	// Link makes the signed link by which a person acknowledges an incident;
 	// nil when there is no key, "" when it could not be made.
 	Link func(incident, person string, expires time.Time) string
@@ -68,6 +70,8 @@ type Config struct {
 	Store      store.Store
 	Registerer prometheus.Registerer
 	Logger     *slog.Logger
+	// WitnessEvery is how often Alertmanager is asked beside the steps; 0: every two minutes.
+	WitnessEvery time.Duration
 }
 
 // Engine carries out what escalation decides. Any number of engines may share a store.
@@ -84,6 +88,7 @@ type Engine struct {
 	ticks   chan struct{}            // wake-ups handled at once
 	planned atomic.Pointer[Snapshot] // the configuration that the weekly report is planned by
 	began   escalation.Instant       // attempts that were taken before are not ours
+	witness *witnesses
 
 	draining atomic.Bool        // nothing new is sent
 	sending  context.Context    // of every attempt; over when draining takes too long
@@ -102,6 +107,7 @@ func New(cfg Config, snap *Snapshot) *Engine {
 		slots:   map[string]chan struct{}{},
 		ticks:   make(chan struct{}, 32),
 		began:   escalation.At(cfg.Store.Now()),
+		witness: newWitnesses(cfg.WitnessEvery),
 	}
 	e.sending, e.cut = context.WithCancel(context.Background())
 	for _, name := range []string{notifiers.Slack, notifiers.Email} {
@@ -204,6 +210,7 @@ func (e *Engine) Webhook(ctx context.Context, source string, w routing.Webhook) 
 		case err != nil:
 			return fmt.Errorf("store the webhook: %w", err)
 		}
+		e.learn(source, w)
 		e.metrics.resolutions(out.Resolutions)
 		e.ingestDone(incs, out.Incidents, now)
 		e.dispatch(t.taken, received)
@@ -374,10 +381,10 @@ func (e *Engine) Run(ctx context.Context) error {
 		// Once an hour in any case: the store may have lost it.
 		if snap := e.snap.Load(); (e.planned.Load() != snap || time.Since(planned) > time.Hour) && time.Since(planned) > 5*time.Second {
 			planned = time.Now()
-			if err := e.planWeekly(ctx); err == nil {
+			if err := errors.Join(e.planWeekly(ctx), e.planWitness(ctx)); err == nil {
 				e.planned.Store(snap)
 			} else if ctx.Err() == nil {
-				e.log.Error("the weekly report could not be planned; it is tried again", "err", err)
+				e.log.Error("the weekly report, or asking Alertmanager, could not be planned; it is tried again", "err", err)
 			}
 		}
 		due, err := e.store.Claim(ctx, 256, escalation.Lease)
@@ -498,6 +505,10 @@ func (e *Engine) due(rec store.Record) {
 	case "g":
 		err = e.dueGroup(ctx, rec)
 	case "p":
+		if strings.HasPrefix(rec.Key.ID, witnessPrefix) {
+			err = e.dueWitness(ctx, rec)
+			break
+		}
 		err = e.dueWeekly(ctx, rec)
 	default:
 		err = e.store.Commit(ctx, store.Txn{Partition: rec.Key.Partition, Mark: mark(), Writes: []store.Write{{ID: rec.Key.ID, Expect: rec.Version}}})
@@ -519,7 +530,7 @@ func (e *Engine) dueIncident(ctx context.Context, rec store.Record) error {
 	if l.State == escalation.Triggered && l.Deadline != 0 && l.Deadline.Time().Before(now) {
 		e.metrics.timerLateness.Observe(now.Sub(l.Deadline.Time()).Seconds())
 	}
-	_, _, err = e.apply(ctx, l.ID, escalation.Tick{}, &l, true)
+	_, _, err = e.apply(ctx, l.ID, escalation.Tick{}, e.witnessed(ctx, &l), true)
 	return err
 }
 

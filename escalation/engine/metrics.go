@@ -33,6 +33,7 @@ type metrics struct {
 	incidents      *prometheus.GaugeVec
 	panics         prometheus.Counter
 	reportSuccess  prometheus.Gauge
+	witnessRepairs *prometheus.CounterVec
 }
 
 var everyRisk = []routing.Risk{
@@ -62,6 +63,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		panics:         f.NewCounter(prometheus.CounterOpts{Name: "callchain_panics_total", Help: "Panics that were contained to one incident."}),
 	}
 	m.reportSuccess = f.NewGauge(prometheus.GaugeOpts{Name: "callchain_report_last_success_timestamp_seconds", Help: "When the weekly report was last handed to its recipients' channels; 0: not since the start."})
+	m.witnessRepairs = f.NewCounterVec(prometheus.CounterOpts{Name: "callchain_witness_repairs_total", Help: "Alerts put right by asking Alertmanager: lost_resolve (it knows them no longer), lost_firing (it never told of them)."}, []string{"kind"})
+	for _, kind := range []string{"lost_resolve", "lost_firing"} {
+		m.witnessRepairs.WithLabelValues(kind)
+	}
 	m.storeUp.Set(1)
 	for _, r := range []string{"applied", "unknown", "early"} {
 		m.resolved.WithLabelValues(r)
@@ -148,6 +153,12 @@ func (e *Engine) changed(before, after *escalation.Incident, now time.Time) {
 		if after.State == escalation.Acknowledged && after.Ack != nil {
 			e.metrics.timeToAck.WithLabelValues(string(after.Urgency)).Observe(now.Sub(after.OpenedAt.Time()).Seconds())
 		}
+	}
+	if after.Held != before.Held {
+		e.log.Info("what Alertmanager says changed whether an incident waits", "incident", after.ID, "held", after.Held, "because", after.HeldBecause())
+	}
+	if after.Stale && !before.Stale {
+		e.log.Warn("no word from Alertmanager about an open incident", "incident", after.ID, "subject", after.Subject)
 	}
 	if after.Exhausted && !before.Exhausted {
 		e.log.Error("nobody answered", "incident", after.ID, "subject", after.Subject)

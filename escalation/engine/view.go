@@ -172,7 +172,11 @@ func view(snap *Snapshot, inc *escalation.Incident, now time.Time) notifiers.Inc
 	alerts(&v, inc)
 	who(&v, snap, inc)
 	v.Next = next(snap, inc, now)
-	if inc.State == escalation.Triggered && inc.Kind == escalation.Alerts && inc.Round > 0 {
+	v.Held = notifiers.Untrusted(inc.HeldBecause())
+	if inc.Stale {
+		v.Notes = append(v.Notes, "Alertmanager has not spoken of this for a long time: look whether it still fires, and resolve it here if it does not.")
+	}
+	if inc.State == escalation.Triggered && inc.Kind == escalation.Alerts && inc.Round > 0 && snap.Witnesses[inc.Source] == nil {
 		v.Notes = append(v.Notes, "A silence in Alertmanager does not stop this escalation: acknowledge here.")
 	}
 	if inc.State == escalation.Acknowledged && inc.Ack != nil && slices.Contains(inc.Risks, routing.RiskHeroics) {
