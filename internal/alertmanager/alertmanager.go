@@ -169,7 +169,7 @@ func (c *Client) ask(ctx context.Context, peer string) (answer, error) {
 	if a.status.Uptime.IsZero() || a.status.Config.Original == "" {
 		return a, fmt.Errorf("ask %s: what answers there is not Alertmanager", redacted(peer))
 	}
-	a.up = date.Sub(a.status.Uptime) // both by its own clock
+	a.up = max(0, date.Sub(a.status.Uptime)) // both by its own clock, which tells seconds
 	if slices.ContainsFunc(a.alerts, func(a alert) bool { return len(a.Status.SilencedBy) > 0 }) {
 		// Who made them is worth knowing, but that they are there counts.
 		if _, err := c.get(ctx, peer, "silences", nil, &a.silences); err != nil {
