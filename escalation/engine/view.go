@@ -78,6 +78,9 @@ func (e *Engine) message(snap *Snapshot, inc *escalation.Incident, d escalation.
 // it was confidential.
 func conceal(v *notifiers.Incident) {
 	v.AlertName, v.Summary, v.Alerts = "an alert", "The details are confidential.", nil
+	if v.Held != "" {
+		v.Held = "kept quiet in Alertmanager"
+	}
 	v.Matched, v.Runbook, v.Dashboard, v.Source, v.Silence, v.Page = "", "", "", "", "", ""
 }
 

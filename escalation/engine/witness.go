@@ -13,6 +13,7 @@ import (
 
 	"callchain/config"
 	"callchain/escalation"
+	"callchain/escalation/record"
 	"callchain/escalation/store"
 	"callchain/routing"
 )
@@ -241,7 +242,7 @@ func (e *Engine) round(ctx context.Context, watch escalation.Watch, w Witness) e
 	var open []member
 	err := e.scan(ctx, "i/", func(rec store.Record) bool {
 		var m member
-		if json.Unmarshal(rec.Data, &m) != nil || m.Kind != escalation.Alerts || m.Source != watch.Source {
+		if record.Decode(rec.Data, &m) != nil || m.Kind != escalation.Alerts || m.Source != watch.Source {
 			return true
 		}
 		into := closed
@@ -320,7 +321,7 @@ func (e *Engine) noted(ctx context.Context, watch escalation.Watch, look escalat
 			Source   string              `json:"src"`
 			Recorded escalation.Episodes `json:"rc"`
 		}
-		if json.Unmarshal(rec.Data, &g) == nil && g.Source == watch.Source {
+		if record.Decode(rec.Data, &g) == nil && g.Source == watch.Source {
 			for _, ep := range g.Recorded {
 				closed[ep.Fingerprint] = true
 			}
