@@ -81,6 +81,8 @@ type Engine struct {
 	metrics *metrics
 	snap    atomic.Pointer[Snapshot]
 	nudge   chan struct{} // a wake-up earlier than the one slept for was committed
+	asleep  atomic.Int64  // until when Run sleeps, in milliseconds; 0 while it looks
+	soonest atomic.Int64  // the earliest wake-up committed since it looked; 0: none
 	work    sync.WaitGroup
 	turns   *turns
 	health  map[string]*health
@@ -387,6 +389,8 @@ func (e *Engine) Run(ctx context.Context) error {
 				e.log.Error("the weekly report, or asking Alertmanager, could not be planned; it is tried again", "err", err)
 			}
 		}
+		e.asleep.Store(0)
+		e.soonest.Store(0)
 		due, err := e.store.Claim(ctx, 256, escalation.Lease)
 		if err != nil {
 			if ctx.Err() == nil {
@@ -413,6 +417,13 @@ func (e *Engine) Run(ctx context.Context) error {
 			wait = 0 // there may be more
 		} else if !due.Next.IsZero() {
 			wait = min(wait, max(0, due.Next.Sub(e.store.Now())))
+		}
+		// What was claimed a moment ago counts there with the end of its lease; it may
+		// have been given an earlier wake-up since.
+		now := e.store.Now()
+		e.asleep.Store(max(1, now.Add(wait).UnixMilli()))
+		if s := e.soonest.Load(); s != 0 {
+			wait = min(wait, max(0, time.UnixMilli(s).Sub(now)))
 		}
 		e.sleep(ctx, wait)
 	}
@@ -482,6 +493,20 @@ func (e *Engine) sleep(ctx context.Context, d time.Duration) {
 	case <-ctx.Done():
 	case <-e.nudge:
 	case <-timer.C:
+	}
+}
+
+// armed lets Run know of a wake-up that was committed, in case it would sleep too long.
+func (e *Engine) armed(wake time.Time) {
+	at := max(1, wake.UnixMilli())
+	for {
+		s := e.soonest.Load()
+		if s != 0 && s <= at || e.soonest.CompareAndSwap(s, at) {
+			break
+		}
+	}
+	if until := e.asleep.Load(); until != 0 && at < until {
+		e.wakeUp()
 	}
 }
 

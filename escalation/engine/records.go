@@ -256,8 +256,8 @@ func (e *Engine) commit(ctx context.Context, t *txn) error {
 	switch {
 	case err == nil:
 		e.metrics.commitSeconds.Observe(time.Since(begin).Seconds())
-		if !t.wake.IsZero() && t.wake.Sub(e.store.Now()) < time.Second {
-			e.wakeUp()
+		if !t.wake.IsZero() {
+			e.armed(t.wake)
 		}
 	case errors.Is(err, store.ErrConflict):
 		e.metrics.conflicts.Inc()

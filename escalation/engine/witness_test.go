@@ -133,7 +133,9 @@ func TestSilenceHoldsTheChain(t *testing.T) {
 			t.Errorf("the state is called %q", word)
 		}
 		edits := b.slack.all()
-		if i := slices.IndexFunc(edits, func(d delivered) bool { return d.Edit && d.You != nil && strings.Contains(string(d.Incident.Held), "femi") }); i < 0 {
+		if i := slices.IndexFunc(edits, func(d delivered) bool {
+			return d.Edit && d.You != nil && strings.Contains(string(d.Incident.Held), "femi")
+		}); i < 0 {
 			t.Error("ana's page does not say that it is on hold")
 		}
 
