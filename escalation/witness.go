@@ -192,7 +192,7 @@ func (s *stepper) release(why string) {
 	if s.Hold != nil {
 		h = *s.Hold
 	}
-	left := time.Duration(h.Left) * time.Millisecond
+	left := max(time.Duration(h.Left)*time.Millisecond, time.Millisecond) // the next step is another event
 	s.endHold()
 	if s.Exhausted {
 		s.ExhaustAt = s.now.plus(left)
