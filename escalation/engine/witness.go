@@ -103,7 +103,7 @@ func (e *Engine) glance(ctx context.Context, source string, w Witness) (escalati
 			defer e.contain("ask Alertmanager", source)
 			ctx, cancel := context.WithTimeout(e.sending, stepLookTime)
 			defer cancel()
-			e.take(ctx, g)
+			_ = e.take(ctx, g) // who waits for it sees what is missing
 		})
 	}
 	e.witness.mu.Unlock()
@@ -304,9 +304,9 @@ func (e *Engine) heardOf(source string, err error) {
 	e.witness.mu.Unlock()
 	switch {
 	case err != nil && !was:
-		e.log.Warn("Alertmanager does not answer; escalation goes on without asking it", "source", source, "err", err)
+		e.log.Warn("asking Alertmanager fails; escalation goes on without", "source", source, "err", err)
 	case err == nil && was:
-		e.log.Info("Alertmanager answers again", "source", source)
+		e.log.Info("asking Alertmanager works again", "source", source)
 	}
 }
 
@@ -356,7 +356,7 @@ func (e *Engine) heed(ctx context.Context, m member, look escalation.Look, absen
 		if answer.Kind == escalation.Done {
 			gone := len(l.Episodes) - len(after.Episodes)
 			e.metrics.witnessRepairs.WithLabelValues("lost_resolve").Add(float64(gone))
-			e.log.Info("Alertmanager no longer knows alerts that fired", "incident", l.ID, "alerts", gone, "state", string(after.State))
+			e.log.Info("alerts that fired are not known to Alertmanager any more", "incident", l.ID, "alerts", gone, "state", string(after.State))
 		}
 		if l, err = e.load(ctx, m.ID); err != nil {
 			return err
@@ -374,7 +374,7 @@ func (e *Engine) heed(ctx context.Context, m member, look escalation.Look, absen
 func (e *Engine) fetch(ctx context.Context, watch escalation.Watch, w Witness, lost map[uint64]bool) error {
 	hooks, err := w.Groups(ctx, slices.Sorted(maps.Keys(watch.Receivers)))
 	if err != nil {
-		e.log.Warn("Alertmanager has alerts that are not known here, and does not say all about them; it is asked again", "source", watch.Source, "alerts", len(lost), "err", err)
+		e.log.Warn("not all could be read about alerts that Alertmanager has and that are not known here; it is asked again", "source", watch.Source, "alerts", len(lost), "err", err)
 	}
 	for _, hook := range hooks {
 		gid, partition := escalation.GroupID(watch.Source, hook.GroupLabels)

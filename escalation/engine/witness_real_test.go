@@ -172,16 +172,16 @@ receivers: [{name: callchain, webhook_configs: [{url: "` + hook.URL + `"}]}]
 	if last := inc.Timeline[len(inc.Timeline)-1].Text; last != "resolved: Alertmanager no longer knows it" {
 		t.Errorf("the timeline ends with %q", last)
 	}
-	if n := testutil.ToFloat64(e.metrics.witnessRepairs.WithLabelValues("lost_resolve")); n != 1 {
-		t.Errorf("%v lost resolves", n)
-	}
+	testbench.Eventually(t, 10*time.Second, "the count of lost resolves", func() bool {
+		return testutil.ToFloat64(e.metrics.witnessRepairs.WithLabelValues("lost_resolve")) == 1
+	})
 
 	// Alertmanager had its 200, and callchain lost it.
 	post("Gone", "lost", "page", false)
 	await("the alert that was lost", "Gone", func(inc escalation.Incident) bool { return inc.ID != "" })
-	if n := testutil.ToFloat64(e.metrics.witnessRepairs.WithLabelValues("lost_firing")); n != 1 {
-		t.Errorf("%v lost firings", n)
-	}
+	testbench.Eventually(t, 10*time.Second, "the count of lost firings", func() bool {
+		return testutil.ToFloat64(e.metrics.witnessRepairs.WithLabelValues("lost_firing")) == 1
+	})
 	if n := len(slack.pages()); n < 3 {
 		t.Errorf("%d pages", n)
 	}

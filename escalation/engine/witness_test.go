@@ -308,10 +308,12 @@ func TestLostFiring(t *testing.T) {
 		for _, w := range []routing.Webhook{known, recorded, closed, lost, beat, foreign} {
 			all[fingerprint(w)] = ""
 			w.GroupKey, w.Receiver, w.ExternalURL = "", "", ""
-			am.groups = append(am.groups, w)
+			am.set(func() { am.groups = append(am.groups, w) })
 		}
 		am.say(all, nil)
-		am.look.Alerts[fingerprint(foreign)] = escalation.Sight{Active: true, Receivers: []string{"somebody"}}
+		am.set(func() {
+			am.look.Alerts[fingerprint(foreign)] = escalation.Sight{Active: true, Receivers: []string{"somebody"}}
+		})
 		time.Sleep(7 * time.Minute)
 		if list, _, _ := b.Incidents(t.Context(), Filter{}); len(list) != 2 {
 			t.Fatalf("%d incidents after three rounds: it had no time to come by itself", len(list))
