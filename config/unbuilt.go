@@ -18,9 +18,6 @@ var unbuiltConfig = []unbuilt[Config]{
 		return Pos{}
 	}, Error, "notifiers.slack.app_token_file: Socket Mode is not built yet; remove app_token_file and use signing_secret_file with signed HTTP callbacks"},
 	{func(c *Config) Pos {
-		return first(c.Alertmanager.Sources, func(s Source) Pos { return first(s.APIURL, given) })
-	}, Warning, "alertmanager.sources.api_url: not built yet, Alertmanager is not asked; a silence there does not stop an escalation here"},
-	{func(c *Config) Pos {
 		return first(c.Notifiers.Webhooks, func(w Webhook) Pos { return w.Pos })
 	}, Warning, "notifiers.webhooks: not built yet, nothing is sent to them"},
 	{func(c *Config) Pos {
@@ -39,8 +36,6 @@ var unbuiltConfig = []unbuilt[Config]{
 		}
 		return Pos{}
 	}, Warning, "escalation.new_alerts: repage is not built yet, new alerts of an open incident page nobody"},
-	{func(c *Config) Pos { return c.Escalation.StaleAfter.Pos },
-		Warning, "escalation.stale_after: not built yet, incidents are not marked stale"},
 }
 
 var unbuiltCatalog = []unbuilt[Catalog]{

@@ -12,6 +12,7 @@ func (s *stepper) observe(ev Observe) Answer {
 	born := s.Rev == 0 && s.LastSeq == 0
 	wasOpen := s.Open()
 	var added, resolved int
+	var paging bool // one of the added would page
 	var over []Gone
 	for _, seen := range ev.Resolved {
 		i, ok := s.Episodes.find(seen.Fingerprint)
@@ -60,13 +61,14 @@ func (s *stepper) observe(ev Observe) Answer {
 		seen.Alert.ReviewAt = seen.ReviewAt
 		s.show(seen.Alert)
 		added++
+		paging = paging || seen.Urgency.Pages()
 	}
 	truncated := ev.Truncated != s.Truncated
 	s.Truncated = ev.Truncated
-	// A word about the incident is noted to the minute, so that repeats and
-	// second copies from a peer cost no write.
-	if s.now >= s.SeenAt.plus(time.Minute) {
-		s.SeenAt = s.now
+	again := false
+	if len(ev.Firing)+len(ev.Resolved) > 0 {
+		s.spoken(wasOpen && added == 0 && resolved == 0)
+		again = wasOpen && s.notStale()
 	}
 
 	switch {
@@ -83,6 +85,9 @@ func (s *stepper) observe(ev Observe) Answer {
 	case s.Episodes.highest().Rank() > s.Urgency.Rank():
 		s.rise("an alert of higher urgency fires", "")
 	case added > 0:
+		if s.Held && paging {
+			s.release("another alert fires")
+		}
 		e := s.note(fmt.Sprintf("%d more %s: %d in all", added, fires(added), s.Firing()), "")
 		if s.State == Acknowledged && s.Ack != nil {
 			e.Mention = s.Ack.Handle
@@ -95,10 +100,13 @@ func (s *stepper) observe(ev Observe) Answer {
 		s.Rev++
 	}
 	if s.Open() && s.still() == 0 {
-		s.because = ev.Because
-		s.resolve(nil)
+		why := "all its alerts are over"
+		if ev.Because != "" {
+			why = ev.Because
+		}
+		s.resolve(nil, "resolved: "+why)
 	}
-	if added+resolved == 0 && !truncated {
+	if added+resolved == 0 && !truncated && !again {
 		return Answer{Kind: Unchanged}
 	}
 	return Answer{Kind: Done}

@@ -26,6 +26,7 @@ func (s *stepper) enter(c routing.Chain, by string) {
 		s.exhaust()
 		return
 	}
+	s.endHold()
 	step := c.Steps[0]
 	for _, r := range c.Risks {
 		s.risk(r)
@@ -229,6 +230,7 @@ func (s *stepper) exhaustedAgain() {
 
 func (s *stepper) stopTimers() {
 	s.Deadline, s.RemindAt, s.ExhaustAt, s.Asked = 0, 0, 0, nil
+	s.endHold()
 }
 
 // skipUnreachable ends a step at once when no channel can reach any of its
@@ -280,7 +282,14 @@ func (s *stepper) tick() Answer {
 		s.review()
 		changed = true
 	}
+	if s.Open() && s.StaleAt.due(s.now) && s.now >= s.SeenAt.plus(s.staleAfter()) {
+		s.markStale()
+		changed = true
+	}
 	switch {
+	case s.State == Triggered && s.holdUntil().due(s.now):
+		s.release("Alertmanager does not say any more that it is silenced or inhibited")
+		changed = true
 	case s.State == Triggered && s.Deadline.due(s.now):
 		s.advance("")
 		changed = true

@@ -90,7 +90,9 @@ type Incident struct {
 	Exhausted bool           `json:"ex,omitempty"`
 	Stale     bool           `json:"sl,omitempty"`
 	Held      bool           `json:"he,omitempty"`
-	Rev       uint64         `json:"rv"` // rises with every change that people can see
+	Hold      *Hold          `json:"ho,omitempty"` // while held
+	HeldTold  Instant        `json:"ht,omitempty"` // when people were last told that it is
+	Rev       uint64         `json:"rv"`           // rises with every change that people can see
 	OpenedAt  Instant        `json:"oa"`
 	ClosedAt  Instant        `json:"ca,omitempty"`
 	ArchiveAt Instant        `json:"ar,omitempty"` // resolved: until then it may fire again
@@ -106,6 +108,8 @@ type Incident struct {
 	Over      int      `json:"rs,omitempty"` // alerts resolved so far
 	Truncated int      `json:"tr,omitempty"` // that Alertmanager did not send, last time
 	SeenAt    Instant  `json:"sa,omitempty"` // the last webhook that spoke of it
+	Repeat    Instant  `json:"lr,omitempty"` // milliseconds: the longest time between two webhooks that said the same
+	StaleAt   Instant  `json:"sw,omitempty"` // when it is stale without a further word
 	ReviewAt  Instant  `json:"ra,omitempty"` // when its urgency may rise by itself
 	FactDay   string   `json:"fd,omitempty"` // the day to which its facts belong: when it began, or fired again
 

@@ -414,9 +414,11 @@ func (inc *Incident) Wake() Instant {
 		consider(inc.Deadline)
 		consider(inc.RemindAt)
 		consider(inc.ExhaustAt)
+		consider(inc.holdUntil())
 	}
 	if inc.Open() {
 		consider(inc.ReviewAt)
+		consider(inc.StaleAt)
 	} else if inc.ArchiveAt != 0 {
 		consider(inc.ArchiveAt)
 	} else {

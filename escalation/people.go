@@ -107,28 +107,21 @@ func (s *stepper) resolveByHand(ev ResolveByHand) Answer {
 	if !s.Open() {
 		return Answer{Kind: Closed, At: s.ClosedAt}
 	}
-	s.resolve(&ev.By)
+	s.resolve(&ev.By, "resolved by "+ev.By.String()+via(ev.By.Via))
 	return Answer{Kind: Done}
 }
 
 // resolve closes the incident; by is nil when its alerts did.
-func (s *stepper) resolve(by *Actor) {
+func (s *stepper) resolve(by *Actor, why string) {
 	s.close()
-	s.ClosedBy, s.Exhausted, s.ReviewAt = by, false, 0
+	s.ClosedBy, s.Exhausted, s.Stale, s.ReviewAt = by, false, false, 0
 	s.stopTimers()
-	switch {
-	case by != nil:
-		s.note("resolved by "+by.String()+via(by.Via), by.Handle)
-	case s.because != "":
-		s.note("resolved: "+s.because, "")
-	default:
-		s.note("resolved: all its alerts are over", "")
-	}
-	s.Rev++
 	skip := ""
 	if by != nil {
 		skip = by.Handle
 	}
+	s.note(why, skip)
+	s.Rev++
 	s.tell("resolved", skip)
 }
 

@@ -28,9 +28,28 @@ func anything(t *rapid.T, inc Incident, now time.Time) Event {
 	who := func() Actor {
 		return Actor{Handle: rapid.SampledFrom([]string{"ana", "ben", "chen", "vic", "slack:U9", ""}).Draw(t, "who"), Via: "slack"}
 	}
-	switch rapid.IntRange(0, 7).Draw(t, "event") {
+	seq := func() int { return inc.LastSeq - rapid.IntRange(0, 1).Draw(t, "old look") }
+	switch rapid.IntRange(0, 12).Draw(t, "event") {
 	case 0:
 		return Tick{}
+	case 8, 9:
+		ev := Held{Seq: seq(), Inhibited: rapid.Bool().Draw(t, "inhibited"), Until: At(now).plus(time.Duration(rapid.IntRange(-1, 10).Draw(t, "minutes")) * time.Minute)}
+		if rapid.Bool().Draw(t, "silenced") {
+			ev.Silences = []Silence{{By: rapid.SampledFrom([]string{"ana", "ben"}).Draw(t, "by"), Ends: ev.Until}}
+		}
+		return ev
+	case 10:
+		return Released{Seq: seq()}
+	case 11:
+		ev := Vanished{Seq: seq(), Alerts: []uint64{7}}
+		for _, e := range inc.Episodes {
+			if rapid.Bool().Draw(t, "gone") {
+				ev.Alerts = append(ev.Alerts, e.Fingerprint)
+			}
+		}
+		return ev
+	case 12:
+		return Heard{}
 	case 7:
 		return Abandoned{Before: At(now)}
 	case 1:
@@ -105,8 +124,24 @@ func TestStepProperties(t *testing.T) {
 			if inc.Run == next.Run && inc.Round == next.Round && next.Step < inc.Step {
 				rt.Fatalf("fell back from step %d to %d", inc.Step, next.Step)
 			}
-			if next.State == Triggered && next.Urgency.Pages() && next.NextStepAt() == 0 {
+			if next.State == Triggered && next.Urgency.Pages() && next.NextStepAt() == 0 && (!next.Held || next.Wake() == 0) {
 				rt.Fatalf("nothing will happen any more: %s", next.Summary())
+			}
+			if next.Held != (next.Hold != nil) || next.Held && (next.State != Triggered || next.NextStepAt() != 0 || next.RemindAt != 0) {
+				rt.Fatalf("held, and %s with a timer at %d", next.State, next.NextStepAt())
+			}
+			switch ev.(type) {
+			case Held, Heard, Vanished:
+				if next.Place() != inc.Place() || next.Woken != inc.Woken || inc.Ack != nil && inc.State == Acknowledged && next.State == Triggered {
+					rt.Fatalf("%T paged somebody or took an acknowledgement back", ev)
+				}
+			case Released:
+				if next.Place() != inc.Place() || next.Woken != inc.Woken {
+					rt.Fatal("a release paged before its time")
+				}
+			}
+			if next.Open() && next.StaleAt == 0 && !next.Stale {
+				rt.Fatal("it may be forgotten: it will never be stale")
 			}
 			if next.State != Triggered && next.NextStepAt() != 0 {
 				rt.Fatalf("a timer runs in state %s", next.State)

@@ -46,7 +46,16 @@ func Step(inc Incident, ev Event, now time.Time, env Env) (Incident, Answer) {
 		answer = s.resolveByHand(ev)
 	case Result:
 		answer = s.result(ev)
+	case Held:
+		answer = s.hold(ev)
+	case Released:
+		answer = s.released(ev)
+	case Vanished:
+		answer = s.vanished(ev)
+	case Heard:
+		answer = s.heard()
 	}
+	s.armStale()
 	s.refresh()
 	return s.Incident, answer
 }
@@ -125,8 +134,6 @@ type stepper struct {
 	now Instant
 	at  time.Time
 	env Env
-
-	because string // of Observe
 }
 
 func (s *stepper) chain(from int, paged []string) routing.Chain {

@@ -30,6 +30,13 @@ var update = flag.Bool("update", false, "rewrite the stories with what happens n
 //	escalate WHO, close WHO        likewise
 //	fault CHANNEL WHO VERDICT TEXT from now on the channel answers so; WHO may be *
 //	works                          all faults are over
+//	silence WHO 1h why             Alertmanager keeps all of it quiet, as does: inhibit
+//	loud                           it does not any more
+//	forget                         Alertmanager knows no alert any more
+//	lose NAME label=value ...      Alertmanager has an alert of which it never told
+//	restart                        one of the Alertmanagers starts anew
+//	away, back                     one of them cannot be reached, and again
+//	ask                            a round of asking them
 //	show                           the incidents
 func TestStories(t *testing.T) {
 	files, err := filepath.Glob("testdata/stories/*.txtar")
@@ -147,10 +154,33 @@ func (w *world) command(t *testing.T, words []string, starts map[string]time.Tim
 		w.faults = append(w.faults, fault{words[1], words[2], Verdict(v), strings.Join(words[4:], " ")})
 	case "works":
 		w.faults = nil
+	case "silence":
+		d, err := time.ParseDuration(words[2])
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.am.quiet, w.am.silence = true, Silence{By: words[1], Ends: At(w.now.Add(d)), Comment: strings.Join(words[3:], " ")}
+	case "inhibit":
+		w.am.inhibits = true
+	case "loud":
+		w.am.quiet, w.am.inhibits = false, false
+	case "forget":
+		clear(w.am.alerts)
+	case "lose":
+		w.am.alerts[alert(true, words[1:], w.now, time.Time{}).Fingerprint] = Sight{Receivers: []string{"callchain"}}
+	case "restart":
+		w.am.since = w.now
+	case "away", "back":
+		w.am.away = words[0] == "away"
+	case "ask":
+		w.ask()
 	case "show":
 		for _, id := range sortedIDs(w.incs) {
 			inc := w.incs[id]
 			w.log("%s %s, urgency %s, %d firing, risks %v", inc.Subject, inc.State, inc.Urgency, inc.Firing(), inc.Risks)
+			if inc.Held || inc.Stale {
+				w.log("held %v, stale %v", inc.Held, inc.Stale)
+			}
 		}
 	default:
 		t.Fatalf("no command %q", words[0])

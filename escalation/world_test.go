@@ -73,6 +73,61 @@ type world struct {
 	facts  []report.Event
 	pages  []pageSent
 	hold   bool // answers do not come: attempts stay in flight
+	am     alertmanager
+}
+
+// alertmanager is what the source's Alertmanagers know.
+type alertmanager struct {
+	alerts   map[uint64]Sight
+	silence  Silence
+	quiet    bool // silenced
+	inhibits bool
+	since    time.Time // the youngest one's start
+	away     bool      // one of them
+	watch    Watch
+}
+
+// ask is one round of asking them.
+func (w *world) ask() {
+	l := Look{At: At(w.now), Heard: true, Whole: !w.am.away, Up: w.now.Sub(w.am.since), Alerts: map[uint64]Sight{}, Silences: map[string]Silence{"s": w.am.silence}}
+	for fp, sight := range w.am.alerts {
+		sight.Active, sight.Inhibited = !w.am.quiet && !w.am.inhibits, w.am.inhibits
+		if w.am.quiet {
+			sight.Silenced = []string{"s"}
+		}
+		l.Alerts[fp] = sight
+	}
+	firing, noted := map[uint64]bool{}, map[uint64]bool{}
+	for _, inc := range w.incs {
+		for _, e := range inc.Episodes {
+			if inc.Open() {
+				firing[e.Fingerprint] = true
+			} else {
+				noted[e.Fingerprint] = true
+			}
+		}
+	}
+	for _, g := range w.groups {
+		for _, e := range g.Recorded {
+			noted[e.Fingerprint] = true
+		}
+	}
+	w.now = w.now.Add(time.Millisecond) // it takes time
+	next, absent, lost := w.am.watch.Round(l, firing, noted)
+	w.am.watch = roundTrip(next)
+	if len(lost) > 0 {
+		w.log("Alertmanager has %d that never came here", len(lost))
+	}
+	for _, id := range sortedIDs(w.incs) {
+		inc := w.incs[id]
+		if ev := inc.Vanish(absent); ev != nil {
+			w.do(id, ev)
+			inc = w.incs[id]
+		}
+		if ev := inc.Heed(l, w.now); ev != nil {
+			w.do(id, ev)
+		}
+	}
 }
 
 type fault struct {
@@ -89,7 +144,7 @@ type pageSent struct {
 }
 
 func newWorld(env Env) *world {
-	return &world{env: env, now: epoch, groups: map[string]Group{}, incs: map[string]Incident{}, days: map[StaleRule]string{}, log: func(string, ...any) {}}
+	return &world{env: env, now: epoch, groups: map[string]Group{}, incs: map[string]Incident{}, days: map[StaleRule]string{}, am: alertmanager{alerts: map[uint64]Sight{}, watch: Watch{Receivers: map[string]Instant{"callchain": 1}}}, log: func(string, ...any) {}}
 }
 
 // webhook delivers one webhook of the source "main".
@@ -102,6 +157,11 @@ again:
 	for _, id := range g.Incidents {
 		if inc, ok := w.incs[id]; ok {
 			incs = append(incs, inc)
+		}
+	}
+	for _, a := range wh.Alerts {
+		if delete(w.am.alerts, a.Fingerprint); a.Firing {
+			w.am.alerts[a.Fingerprint] = Sight{Receivers: []string{"callchain"}}
 		}
 	}
 	out := Ingest(g, incs, "main", wh, w.now, w.env, quiet)

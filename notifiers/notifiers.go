@@ -144,8 +144,9 @@ type Incident struct {
 	State     State
 	Urgency   config.Urgency
 	Exhausted bool
-	Test      bool // a test page
-	Drill     bool // a drill: nothing is broken
+	Held      Untrusted // who keeps its alerts quiet in Alertmanager, and until when: the chain waits; "" if it does not
+	Test      bool      // a test page
+	Drill     bool      // a drill: nothing is broken
 
 	Subject      string // service:parsoid
 	Name         string // parsoid; the group's name for people

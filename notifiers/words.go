@@ -48,7 +48,7 @@ func name(in Incident) string {
 }
 
 // StateWord is the state as the first words of a headline: FIRING, ESCALATED,
-// NOBODY ANSWERED, ACKNOWLEDGED by amira, SNOOZED, RESOLVED, TEST.
+// ON HOLD, NOBODY ANSWERED, ACKNOWLEDGED by amira, SNOOZED, RESOLVED, TEST.
 func StateWord(m Message) string {
 	in := m.Incident
 	switch in.State {
@@ -65,6 +65,8 @@ func StateWord(m Message) string {
 	switch {
 	case in.Test:
 		return "TEST"
+	case in.Held != "":
+		return "ON HOLD"
 	case in.Exhausted:
 		return "NOBODY ANSWERED"
 	case m.You == nil && lastStep(in) > 1:
@@ -176,6 +178,8 @@ func Status(m Message) string {
 	switch {
 	case in.Test:
 		return "This is only a test. Press Acknowledge to finish it."
+	case in.Held != "":
+		return "On hold: " + stop(Clean(string(in.Held), 2*maxSummary)) + " Nobody further is paged until that is over."
 	case in.Exhausted:
 		return "Everybody in the chain was paged and nobody acknowledged."
 	case m.Kind != Reminder && m.You != nil && lastStep(in) > m.You.Step:

@@ -24,6 +24,7 @@ type installation struct {
 	am    *testbench.Alertmanager
 	slack *testbench.LocalSlack
 	mail  *testbench.Exim
+	dir   string // with callchain.yml
 }
 
 const e2eCatalog = `
@@ -70,6 +71,7 @@ func install(t *testing.T, store, policy string) *installation {
 	dir := t.TempDir()
 	addr := testbench.FreeAddr(t)
 	in := &installation{
+		dir:  dir,
 		mail: testbench.StartExim(t),
 		slack: testbench.StartLocalSlack(t, testbench.SlackConfig{
 			CallbackURL: "http://" + addr,
@@ -126,6 +128,7 @@ api: {tokens: [{name: cli, token_file: api-token, scopes: [admin]}]}
 type incident struct {
 	ID             string  `json:"id"`
 	State          string  `json:"state"`
+	Held           bool    `json:"held"`
 	Subject        string  `json:"subject"`
 	Assessment     string  `json:"assessment"`
 	AcknowledgedBy string  `json:"acknowledged_by"`

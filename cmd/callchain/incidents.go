@@ -22,6 +22,8 @@ type incident struct {
 	ID             string     `json:"id"`
 	State          string     `json:"state"`
 	Exhausted      bool       `json:"exhausted"`
+	Held           bool       `json:"held"`
+	Stale          bool       `json:"stale"`
 	Subject        string     `json:"subject"`
 	Service        string     `json:"service"`
 	Team           string     `json:"team"`
@@ -222,8 +224,14 @@ func (inc *incident) nextWords() string {
 
 func (inc *incident) stateWords() string {
 	words := inc.State
+	if inc.Held {
+		words += ", on hold"
+	}
 	if inc.Exhausted {
 		words += ", nobody answered"
+	}
+	if inc.Stale {
+		words += ", stale"
 	}
 	if inc.Shadow {
 		words += ", shadow: nothing is sent"

@@ -15,6 +15,7 @@ import (
 	"callchain/config"
 	"callchain/escalation/engine"
 	"callchain/internal/acklink"
+	"callchain/internal/alertmanager"
 	"callchain/internal/server"
 	"callchain/notifiers"
 	"callchain/notifiers/email"
@@ -28,6 +29,7 @@ type wiring struct {
 	slack         *slack.Notifier
 	emailSettings emailSettings
 	email         *email.Notifier
+	witnesses     map[string]*alertmanager.Client // by the addresses that they ask
 
 	current atomic.Pointer[slack.Notifier] // that of the snapshot in force
 }
@@ -67,8 +69,37 @@ func (w *wiring) snapshot(l *loaded, log *slog.Logger) (*engine.Snapshot, error)
 		snap.Channels[notifiers.Email] = w.email
 		snap.Link = links(c, log)
 	}
+	snap.Witnesses = w.witness(c)
 	w.current.Store(app)
 	return snap, nil
+}
+
+// witness makes the clients that ask the sources' Alertmanagers.
+func (w *wiring) witness(c *config.Config) map[string]engine.Witness {
+	out, kept := map[string]engine.Witness{}, map[string]*alertmanager.Client{}
+	for _, s := range c.Alertmanager.Sources {
+		var peers []string
+		for _, u := range s.APIURL {
+			peers = append(peers, u.V)
+		}
+		if len(peers) == 0 {
+			continue
+		}
+		key := strings.Join(peers, "\n")
+		if kept[key] == nil {
+			if kept[key] = w.witnesses[key]; kept[key] == nil {
+				kept[key] = alertmanager.New(peers)
+			}
+		}
+		out[s.Name.V] = kept[key]
+	}
+	for key, old := range w.witnesses {
+		if kept[key] == nil {
+			old.Close()
+		}
+	}
+	w.witnesses = kept
+	return out
 }
 
 // first asks for the secret at every use, so that a changed file is seen. No

@@ -20,5 +20,6 @@
 //	q/KEY          a record of this key that nobody could read, as it was
 //	p/weekly       when the weekly report is due (partition 0)
 //	a/ID           the id of the incident that an island's ID turned out to be
+//	p/witness/SOURCE  escalation.Watch: when Alertmanager is asked, and what it said (partition 0)
 //	d/SERVICE/ALERT  the day on which a decommissioned service's alert was paged about
 package engine

@@ -33,6 +33,8 @@ type Snapshot struct {
 	Router  *routing.Router
 	// Channels deliver; those that are not configured are absent.
 	Channels map[string]Channel
+	// Witnesses ask Alertmanager; sources without api_url have none.
+	Witnesses map[string]Witness
 	// Link makes the signed link by which a person acknowledges an incident;
 	// nil when there is no key, "" when it could not be made.
 	Link func(incident, person string, expires time.Time) string
@@ -72,6 +74,8 @@ type Config struct {
 	// Island is what the engine goes on with while Store is away; nil for a store
 	// that is this machine's own disk.
 	Island *Island
+	// WitnessEvery is how often Alertmanager is asked beside the steps; 0: every two minutes.
+	WitnessEvery time.Duration
 }
 
 // Engine carries out what escalation decides. Any number of engines may share a store.
@@ -94,6 +98,7 @@ type Engine struct {
 	hearing hearing
 	poison  poison
 	overdue overdue
+	witness *witnesses
 
 	draining atomic.Bool        // nothing new is sent
 	sending  context.Context    // of every attempt; over when draining takes too long
@@ -112,6 +117,7 @@ func New(cfg Config, snap *Snapshot) *Engine {
 		slots:   map[string]chan struct{}{},
 		ticks:   make(chan struct{}, 32),
 		began:   escalation.At(cfg.Store.Now()),
+		witness: newWitnesses(cfg.WitnessEvery),
 	}
 	e.sending, e.cut = context.WithCancel(context.Background())
 	for _, name := range []string{notifiers.Slack, notifiers.Email} {
@@ -263,6 +269,7 @@ func (e *Engine) take(ctx context.Context, in intake) error {
 			return errors.Join(kept, fmt.Errorf("store the webhook: %w", err))
 		}
 		if e.shore == nil {
+			e.learn(in.source, in.w)
 			e.metrics.resolutions(out.Resolutions)
 		}
 		e.ingestDone(incs, out.Incidents, now)
@@ -460,10 +467,10 @@ func (e *Engine) Run(ctx context.Context) error {
 		// Once an hour in any case: the store may have lost it.
 		if snap := e.snap.Load(); (e.planned.Load() != snap || time.Since(planned) > time.Hour) && time.Since(planned) > 5*time.Second {
 			planned = time.Now()
-			if err := e.planWeekly(ctx); err == nil {
+			if err := errors.Join(e.planWeekly(ctx), e.planWitness(ctx)); err == nil {
 				e.planned.Store(snap)
 			} else if ctx.Err() == nil {
-				e.log.Error("the weekly report could not be planned; it is tried again", "err", err)
+				e.log.Error("the weekly report, or asking Alertmanager, could not be planned; it is tried again", "err", err)
 			}
 		}
 		if e.island != nil && e.island.holds() {
@@ -602,6 +609,10 @@ func (e *Engine) due(rec store.Record) {
 	case "b":
 		err = e.dueHeartbeat(ctx, rec)
 	case "p":
+		if strings.HasPrefix(rec.Key.ID, witnessPrefix) {
+			err = e.dueWitness(ctx, rec)
+			break
+		}
 		err = e.dueWeekly(ctx, rec)
 	default:
 		err = e.store.Commit(ctx, store.Txn{Partition: rec.Key.Partition, Mark: mark(), Writes: []store.Write{{ID: rec.Key.ID, Expect: rec.Version}}})
@@ -627,7 +638,7 @@ func (e *Engine) dueIncident(ctx context.Context, rec store.Record) error {
 	if l.State == escalation.Triggered && l.Deadline != 0 && l.Deadline.Time().Before(now) {
 		e.metrics.timerLateness.Observe(now.Sub(l.Deadline.Time()).Seconds())
 	}
-	_, _, err = e.apply(ctx, l.ID, escalation.Tick{}, &l, true)
+	_, _, err = e.apply(ctx, l.ID, escalation.Tick{}, e.witnessed(ctx, &l), true)
 	return err
 }
 

@@ -446,3 +446,29 @@ func TestConflictsAreDecidedAgain(t *testing.T) {
 		}
 	})
 }
+
+// A step some seconds away is taken in time, also when the record was claimed for
+// something else just before and the loop would sleep until that lease is over.
+func TestStepsOfSecondsAreInTime(t *testing.T) {
+	for _, wait := range []time.Duration{2 * time.Second, 4 * time.Second, 9 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			slack := &fake{}
+			snap := snapshotOf(t, configuration+fmt.Sprintf("escalation: {policies: [{name: default, repeat: 1, steps: [{notify: incident_response, ack_within: %v}, {notify: development, ack_within: 1h}]}]}\n", wait),
+				catalogue, map[string]Channel{notifiers.Slack: slack, notifiers.Email: &fake{}})
+			e := New(Config{Store: alone{mem.New()}, Registerer: prometheus.NewRegistry(), Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}, snap)
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan struct{})
+			go func() { defer close(done); _ = e.Run(ctx) }()
+			time.Sleep(time.Minute)
+			if err := e.Webhook(t.Context(), "main", webhook("Slow", "parsoid", "page", true, time.Now())); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(wait + 100*time.Millisecond)
+			if inc := only(t, e); inc.Position != 2 {
+				t.Errorf("%v and a moment after the page it is at step %d", wait, inc.Position)
+			}
+			cancel()
+			<-done
+		})
+	}
+}

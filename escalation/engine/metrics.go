@@ -37,6 +37,7 @@ type metrics struct {
 	reportSuccess  prometheus.Gauge
 	island         prometheus.Gauge
 	journalBacklog prometheus.Gauge
+	witnessRepairs *prometheus.CounterVec
 }
 
 var everyRisk = []routing.Risk{
@@ -70,6 +71,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	m.reportSuccess = f.NewGauge(prometheus.GaugeOpts{Name: "callchain_report_last_success_timestamp_seconds", Help: "When the weekly report was last handed to its recipients' channels; 0: not since the start."})
 	m.island = f.NewGauge(prometheus.GaugeOpts{Name: "callchain_island", Help: "1 while the store, or a part of it, is away: what arrives is kept in the journal, and what is new is paged once."})
 	m.journalBacklog = f.NewGauge(prometheus.GaugeOpts{Name: "callchain_journal_backlog", Help: "What the journal keeps until the store is back."})
+	m.witnessRepairs = f.NewCounterVec(prometheus.CounterOpts{Name: "callchain_witness_repairs_total", Help: "Alerts put right by asking Alertmanager: lost_resolve (it knows them no longer), lost_firing (it never told of them)."}, []string{"kind"})
+	for _, kind := range []string{"lost_resolve", "lost_firing"} {
+		m.witnessRepairs.WithLabelValues(kind)
+	}
 	m.storeUp.Set(1)
 	for _, r := range []string{"applied", "unknown", "early"} {
 		m.resolved.WithLabelValues(r)
@@ -164,6 +169,12 @@ func (e *Engine) changed(before, after *escalation.Incident, now time.Time) {
 		if after.State == escalation.Acknowledged && after.Ack != nil {
 			e.metrics.timeToAck.WithLabelValues(string(after.Urgency)).Observe(now.Sub(after.OpenedAt.Time()).Seconds())
 		}
+	}
+	if after.Held != before.Held {
+		e.log.Info("what Alertmanager says changed whether an incident waits", "incident", after.ID, "held", after.Held, "because", after.HeldBecause())
+	}
+	if after.Stale && !before.Stale {
+		e.log.Warn("no word from Alertmanager about an open incident", "incident", after.ID, "subject", after.Subject)
 	}
 	if after.Exhausted && !before.Exhausted {
 		e.log.Error("nobody answered", "incident", after.ID, "subject", after.Subject)

@@ -82,6 +82,9 @@ func (e *Engine) message(snap *Snapshot, inc *escalation.Incident, d escalation.
 // it was confidential.
 func conceal(v *notifiers.Incident) {
 	v.AlertName, v.Summary, v.Alerts = "an alert", "The details are confidential.", nil
+	if v.Held != "" {
+		v.Held = "kept quiet in Alertmanager"
+	}
 	v.Matched, v.Runbook, v.Dashboard, v.Source, v.Silence, v.Page = "", "", "", "", "", ""
 }
 
@@ -186,7 +189,11 @@ func view(snap *Snapshot, inc *escalation.Incident, now time.Time) notifiers.Inc
 	}
 	who(&v, snap, inc)
 	v.Next = next(snap, inc, now)
-	if inc.State == escalation.Triggered && inc.Kind == escalation.Alerts && inc.Round > 0 {
+	v.Held = notifiers.Untrusted(inc.HeldBecause())
+	if inc.Stale {
+		v.Notes = append(v.Notes, "Alertmanager has not spoken of this for a long time: look whether it still fires, and resolve it here if it does not.")
+	}
+	if inc.State == escalation.Triggered && inc.Kind == escalation.Alerts && inc.Round > 0 && snap.Witnesses[inc.Source] == nil {
 		v.Notes = append(v.Notes, "A silence in Alertmanager does not stop this escalation: acknowledge here.")
 	}
 	if inc.State == escalation.Acknowledged && inc.Ack != nil && slices.Contains(inc.Risks, routing.RiskHeroics) {

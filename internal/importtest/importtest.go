@@ -62,6 +62,9 @@ var house = []folder{
 		"notifiers", "notifiers/inbox", "routing/...", "config", "internal/webhook",
 	}},
 
+	// What Alertmanager says when it is asked, in the words of the core.
+	{pattern: "internal/alertmanager/...", may: []string{"escalation", "routing"}},
+
 	// What "check-config --online" asks the far sides that main wires.
 	{pattern: "internal/online/...", may: []string{
 		"notifiers", "notifiers/slack", "notifiers/email", "escalation/store/...", "config",
@@ -73,7 +76,7 @@ var house = []folder{
 	// main wires all of it.
 	{pattern: "cmd/...", may: []string{
 		"internal/server/...", "internal/demo/...", "internal/online/...", "escalation/...", "notifiers/...", "routing/...", "config/...",
-		"internal/acklink", "internal/heartbeat", "internal/webhook", "deploy/...",
+		"internal/acklink", "internal/alertmanager", "internal/heartbeat", "internal/webhook", "deploy/...",
 	}},
 	// Examples and dashboards; a package there embeds them.
 	{pattern: "deploy/..."},

@@ -17,7 +17,7 @@ import (
 type row struct {
 	ID, Name, Urgency, Alert, Since, With, Next string
 	State                                       escalation.State
-	Exhausted, Test                             bool
+	Exhausted, Test, Held, Stale                bool
 }
 
 // frame is what every page has at its head.
@@ -64,7 +64,7 @@ func (s *Server) listPage(w http.ResponseWriter, r *http.Request) {
 		data.Incidents = append(data.Incidents, row{
 			ID: inc.ID, Name: subjectName(*inc), Urgency: string(inc.Urgency), Alert: alertName(inc),
 			Since: longClock(inc.OpenedAt), With: inc.AcknowledgedBy(), Next: nextStep(snap, inc, now, brief),
-			State: inc.State, Exhausted: inc.Exhausted, Test: inc.Kind == escalation.Test,
+			State: inc.State, Exhausted: inc.Exhausted, Test: inc.Kind == escalation.Test, Held: inc.Held, Stale: inc.Stale,
 		})
 	}
 	render(w, http.StatusOK, "list", data)
@@ -86,7 +86,8 @@ func (s *Server) incidentPage(w http.ResponseWriter, r *http.Request) {
 	data := struct {
 		Title, ID, Urgency, Subject, Assessment, Reason, Missing, Since, Closed, With, Next, Paged string
 		State                                                                                      escalation.State
-		Exhausted                                                                                  bool
+		Held                                                                                       string
+		Exhausted, Stale                                                                           bool
 		Alerts                                                                                     []shownAlert
 		Timeline                                                                                   []line
 		frame
@@ -95,6 +96,7 @@ func (s *Server) incidentPage(w http.ResponseWriter, r *http.Request) {
 		Title: subjectName(inc) + ": " + alertName(&inc), ID: inc.ID, Urgency: string(inc.Urgency), Subject: inc.Subject,
 		Assessment: string(inc.Assessment), Reason: inc.Reason, Since: longClock(inc.OpenedAt), Closed: longClock(inc.ClosedAt),
 		With: inc.AcknowledgedBy(), Next: nextStep(s.engine.Snapshot(), &inc, s.engine.Now(), !brief), State: inc.State, Exhausted: inc.Exhausted,
+		Held: inc.HeldBecause(), Stale: inc.Stale,
 	}
 	var missing, people []string
 	for _, role := range inc.Missing {

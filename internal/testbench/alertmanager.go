@@ -24,12 +24,16 @@ type AlertmanagerConfig struct {
 	MaxAlerts int // Alertmanager's max_alerts; 0: no limit
 
 	YAML string // a whole configuration, instead of all of the above
+
+	Cluster bool          // it can be joined
+	Join    *Alertmanager // it joins the cluster of this one
 }
 
 // Alertmanager is a running Alertmanager.
 type Alertmanager struct {
 	*Process
-	URL string
+	URL     string
+	cluster string // where others of its cluster reach it; "" if it is alone
 }
 
 // Alert is an alert as Prometheus posts it.
@@ -41,8 +45,8 @@ type Alert struct {
 	GeneratorURL string            `json:"generatorURL,omitempty"`
 }
 
-// StartAlertmanager starts an Alertmanager that is alone (no cluster) and waits
-// until it is ready.
+// StartAlertmanager starts an Alertmanager, alone unless the configuration says
+// otherwise, and waits until it is ready.
 func StartAlertmanager(t testing.TB, c AlertmanagerConfig) *Alertmanager {
 	t.Helper()
 	path := program(t, "alertmanager", ".cache/bin/alertmanager")
@@ -86,6 +90,15 @@ func StartAlertmanager(t testing.TB, c AlertmanagerConfig) *Alertmanager {
 			"--web.listen-address=" + addr, "--cluster.listen-address=", "--log.level=warn",
 		},
 	}}
+	if c.Cluster || c.Join != nil {
+		am.cluster = FreeAddr(t)
+		last := len(am.args) - 2
+		am.args = append(am.args[:last:last], "--log.level=warn", "--cluster.listen-address="+am.cluster, "--cluster.gossip-interval=50ms",
+			"--cluster.pushpull-interval=1s", "--cluster.settle-timeout=1s", "--cluster.peer-timeout=1s", "--cluster.probe-interval=500ms", "--cluster.probe-timeout=300ms")
+		if c.Join != nil {
+			am.args = append(am.args, "--cluster.peer="+c.Join.cluster)
+		}
+	}
 	am.start(t)
 	am.awaitReady(t, answers(am.URL+"/-/ready"))
 	return am

@@ -101,6 +101,9 @@ func Cases() []Case {
 	exhausted := with(func(in *notifiers.Incident) {
 		in.Exhausted, in.Next = true, &notifiers.Next{At: Opened.Add(time.Hour), Names: []string{"duty"}, As: "fallback", Again: true}
 	})
+	held := with(func(in *notifiers.Incident) {
+		in.Held, in.Next, in.Notes = "silenced in Alertmanager by ravi until 2026-11-20 10:00 UTC (deploying <!channel> the fix)", nil, nil
+	})
 	last := with(func(in *notifiers.Incident) {
 		in.Next = &notifiers.Next{At: Opened.Add(10 * time.Minute), Last: true}
 	})
@@ -168,6 +171,8 @@ func Cases() []Case {
 		{"page last step", To(notifiers.Page, lastYou, last)},
 		{"page second round", To(notifiers.Page, again, round)},
 		{"page exhausted", edited(To(notifiers.Page, Jane(), exhausted))},
+		{"page on hold", edited(To(notifiers.Page, Jane(), held))},
+		{"told on hold", reply(To(notifiers.Told, Jane(), held))},
 		{"page acknowledged by another", edited(To(notifiers.Page, Ravi(), acknowledged))},
 		{"page acknowledged by you", edited(To(notifiers.Page, Jane(), acknowledged))},
 		{"page snoozed", edited(To(notifiers.Page, Jane(), snoozed))},
@@ -240,6 +245,7 @@ func Hostile(kind notifiers.Kind, s string) notifiers.Message {
 	in.Name, in.Subject, in.AlertName, in.Summary = s, s, u, u
 	in.Matched, in.CatalogPlace, in.CanDeploy, in.By = s, s, s, s
 	in.Missing, in.Notes, in.AlsoAffected = []string{s, s}, []string{s}, []string{s, s}
+	in.Held = u
 	in.Runbook, in.Dashboard, in.Source, in.Silence, in.Page = u, u, "https://x.example/"+u, "javascript:"+u, s
 	for i := range in.Alerts {
 		in.Alerts[i] = notifiers.Alert{Firing: i == 0, Name: u, Summary: u, Labels: []notifiers.Label{{Name: u, Value: u}}}

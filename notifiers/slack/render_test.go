@@ -55,7 +55,7 @@ func TestRender(t *testing.T) {
 func TestButtons(t *testing.T) {
 	want := map[string]string{
 		"page": "ack escalate", "page second step": "ack escalate", "page escalated past": "ack escalate", "page last step": "ack escalate",
-		"page second round": "ack escalate", "page exhausted": "ack escalate", "page many alerts": "ack escalate",
+		"page second round": "ack escalate", "page exhausted": "ack escalate", "page on hold": "ack escalate", "page many alerts": "ack escalate",
 		"page snoozed": "ack", "page test": "ack", "page drill": "ack escalate", "reminder": "ack escalate", "reminder still on it": "ack",
 		"board": "ack escalate", "board escalated": "ack escalate", "board exhausted": "ack escalate",
 	}
