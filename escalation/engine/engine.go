@@ -71,6 +71,10 @@ type Config struct {
 	// Island is what the engine goes on with while Store is away; nil for a store
 	// that is this machine's own disk.
 	Island *Island
+	// Begin, if set, is called where a unit of work of its own begins, with what
+	// names it. A simulation lets each begin at another instant, so that a run can
+	// be repeated, and some of them much later; a daemon has none.
+	Begin func(work string)
 }
 
 // Engine carries out what escalation decides. Any number of engines may share a store.
@@ -80,7 +84,9 @@ type Engine struct {
 	metrics *metrics
 	snap    atomic.Pointer[Snapshot]
 	nudge   chan struct{} // a wake-up earlier than the one slept for was committed
+	alarm   alarm
 	work    sync.WaitGroup
+	begin   func(work string)
 	turns   *turns
 	health  map[string]*health
 	slots   map[string]chan struct{} // attempts at once, per channel
@@ -102,11 +108,15 @@ func New(cfg Config, snap *Snapshot) *Engine {
 		log:     cfg.Logger,
 		metrics: newMetrics(cfg.Registerer),
 		nudge:   make(chan struct{}, 1),
+		begin:   cfg.Begin,
 		turns:   newTurns(),
 		health:  map[string]*health{},
 		slots:   map[string]chan struct{}{},
 		ticks:   make(chan struct{}, 32),
 		began:   escalation.At(cfg.Store.Now()),
+	}
+	if e.begin == nil {
+		e.begin = func(string) {}
 	}
 	e.sending, e.cut = context.WithCancel(context.Background())
 	for _, name := range []string{notifiers.Slack, notifiers.Email} {
@@ -457,6 +467,7 @@ func (e *Engine) Run(ctx context.Context) error {
 			e.sleep(ctx, 200*time.Millisecond)
 			continue
 		}
+		e.alarm.clear()
 		due, err := e.store.Claim(ctx, 256, escalation.Lease)
 		if err != nil {
 			if ctx.Err() == nil {
@@ -478,6 +489,7 @@ func (e *Engine) Run(ctx context.Context) error {
 			}
 			e.work.Go(func() {
 				defer func() { <-e.ticks }()
+				e.begin("due " + rec.Key.ID)
 				e.due(rec)
 			})
 		}
@@ -487,7 +499,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		} else if !due.Next.IsZero() {
 			wait = min(wait, max(0, due.Next.Sub(e.store.Now())))
 		}
-		e.sleep(ctx, wait)
+		e.sleep(ctx, e.alarm.set(e.store.Now(), wait))
 	}
 	return nil
 }
@@ -561,6 +573,43 @@ func (e *Engine) sleep(ctx context.Context, d time.Duration) {
 	case <-e.nudge:
 	case <-timer.C:
 	}
+}
+
+// alarm is when the loop next asks the store. A wake-up that is committed while
+// the store is being asked may be too late to be in its answer: it shortens the
+// sleep that follows. One that is committed during the sleep ends it.
+type alarm struct {
+	mu       sync.Mutex
+	until    time.Time // zero: the loop does not sleep
+	earliest time.Time // of the wake-ups committed since the store was asked; zero: none
+}
+
+// clear is said before the store is asked.
+func (a *alarm) clear() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.until, a.earliest = time.Time{}, time.Time{}
+}
+
+// set begins a sleep and tells how long it may be.
+func (a *alarm) set(now time.Time, wait time.Duration) time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.until = now.Add(wait)
+	if !a.earliest.IsZero() && a.earliest.Before(a.until) {
+		a.until = a.earliest
+	}
+	return a.until.Sub(now)
+}
+
+// committed takes note of a wake-up; true when it is earlier than the end of the sleep.
+func (a *alarm) committed(wake time.Time) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.earliest.IsZero() || wake.Before(a.earliest) {
+		a.earliest = wake
+	}
+	return wake.Before(a.until)
 }
 
 func (e *Engine) wakeUp() {

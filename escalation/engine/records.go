@@ -265,7 +265,7 @@ func (e *Engine) commit(ctx context.Context, t *txn) error {
 		if e.shore == nil {
 			e.metrics.commitSeconds.Observe(time.Since(begin).Seconds())
 		}
-		if !t.wake.IsZero() && t.wake.Sub(e.store.Now()) < time.Second {
+		if !t.wake.IsZero() && e.alarm.committed(t.wake) {
 			e.wakeUp()
 		}
 	case errors.Is(err, store.ErrConflict):
