@@ -11,6 +11,8 @@ BIN := .cache/bin
 # How long one fuzz target runs; how many cases each rapid property tries.
 FUZZTIME ?= 20s
 RAPID_CHECKS ?= 10000
+# How many seeds of the simulation test-long runs.
+SEEDS ?= 50000
 # Which packages test, fuzz and bench look at, and further flags for go test.
 PKG ?= ./...
 TESTFLAGS ?=
@@ -53,9 +55,10 @@ test: ## all tests, with the race detector, against real neighbours
 		-race -shuffle=on -timeout 9m $(TESTFLAGS) $(PKG)
 
 .PHONY: test-long
-test-long: ## the same with more incidents, then many more cases of every property, then longer fuzzing
+test-long: ## the same with more incidents, then many more seeds and cases of every property, then longer fuzzing
 	.ci/setup test
 	CALLCHAIN_CHAOS=1000 $(BIN)/gotestsum --format pkgname -- -race -shuffle=on -timeout 60m -count=1 $(TESTFLAGS) $(PKG)
+	go test -count=1 -timeout 12h -run '^TestSeeds$$' -v ./escalation/engine/sim -seeds $(SEEDS) | grep -v '^ *=== '
 	.ci/properties $(RAPID_CHECKS) $(PKG)
 	.ci/fuzz 2m $(PKG)
 

@@ -76,6 +76,10 @@ type Config struct {
 	Island *Island
 	// WitnessEvery is how often Alertmanager is asked beside the steps; 0: every two minutes.
 	WitnessEvery time.Duration
+	// Begin, if set, is called where a unit of work of its own begins, with what
+	// names it. A simulation lets each begin at another instant, so that a run can
+	// be repeated, and some of them much later; a daemon has none.
+	Begin func(work string)
 }
 
 // Engine carries out what escalation decides. Any number of engines may share a store.
@@ -87,6 +91,7 @@ type Engine struct {
 	nudge   chan struct{} // a wake-up earlier than the one slept for was committed
 	asleep  atomic.Int64  // until when Run sleeps, in Unix milliseconds of the store's clock; awake: for ever
 	work    sync.WaitGroup
+	begin   func(work string)
 	turns   *turns
 	health  map[string]*health
 	slots   map[string]chan struct{} // attempts at once, per channel
@@ -112,12 +117,16 @@ func New(cfg Config, snap *Snapshot) *Engine {
 		log:     cfg.Logger,
 		metrics: newMetrics(cfg.Registerer),
 		nudge:   make(chan struct{}, 1),
+		begin:   cfg.Begin,
 		turns:   newTurns(),
 		health:  map[string]*health{},
 		slots:   map[string]chan struct{}{},
 		ticks:   make(chan struct{}, 32),
 		began:   escalation.At(cfg.Store.Now()),
 		witness: newWitnesses(cfg.WitnessEvery),
+	}
+	if e.begin == nil {
+		e.begin = func(string) {}
 	}
 	e.sending, e.cut = context.WithCancel(context.Background())
 	for _, name := range []string{notifiers.Slack, notifiers.Email} {
@@ -501,6 +510,7 @@ func (e *Engine) Run(ctx context.Context) error {
 			}
 			e.work.Go(func() {
 				defer func() { <-e.ticks }()
+				e.begin("due " + rec.Key.ID)
 				e.due(rec)
 			})
 		}

@@ -472,3 +472,52 @@ func TestStepsOfSecondsAreInTime(t *testing.T) {
 		})
 	}
 }
+
+// A process that has its store for itself asks it only once a minute by itself: a
+// wake-up that is committed while it sleeps ends the sleep in time, also one that
+// is some seconds ahead.
+func TestWakeUpsThatAreCommittedDuringASleep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slack, email := &fake{}, &fake{}
+		b := start(t, alone{mem.New()}, slack, email)
+		time.Sleep(3 * time.Second)
+		began := time.Now()
+		slack.fails(func(notifiers.Message) notifiers.Result {
+			if time.Since(began) < 5*time.Second {
+				return notifiers.Result{Verdict: notifiers.Retry, After: 7 * time.Second, Err: errors.New("rate limited")}
+			}
+			return notifiers.Result{}
+		})
+		if err := b.Webhook(t.Context(), "main", webhook("Slow", "parsoid", "page", true, began)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(9 * time.Second)
+		if got := slack.pages(); !slices.Equal(got, []string{"ana"}) {
+			t.Errorf("paged %v 9 s after Slack asked for 7; want ana", got)
+		}
+	})
+}
+
+// A process that stood still between the intent and the first byte sends nothing
+// once its lease is over: by then it may be somebody else's.
+func TestNothingIsSentAfterTheLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slack, email := &fake{}, &fake{}
+		e := New(Config{Store: mem.New(), Registerer: prometheus.NewRegistry(), Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
+			Begin: func(string) {
+				if len(slack.all()) == 0 {
+					time.Sleep(escalation.Lease + time.Second)
+				}
+			}}, snapshot(t, map[string]Channel{notifiers.Slack: slack, notifiers.Email: email}))
+		if err := e.Webhook(t.Context(), "main", webhook("Slow", "parsoid", "page", true, time.Now())); err != nil {
+			t.Fatal(err)
+		}
+		e.work.Wait() // nobody else takes it up: nothing runs
+		if got := append(slack.pages(), email.pages()...); len(got) != 0 {
+			t.Errorf("paged %v after the lease", got)
+		}
+		if d := only(t, e).Deliveries[0]; d.Status != escalation.Pending || d.Maybe != 0 {
+			t.Errorf("the delivery is %+v; want it to be made again", d)
+		}
+	})
+}

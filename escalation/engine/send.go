@@ -18,6 +18,7 @@ func (e *Engine) dispatch(taken []attempt, received time.Time) {
 		e.work.Go(func() {
 			defer flown()
 			defer e.containSend(a)
+			e.begin("send " + a.delivery.ID)
 			e.send(a, received)
 		})
 	}
@@ -79,8 +80,9 @@ func (e *Engine) send(a attempt, received time.Time) {
 		res = notifiers.Result{Verdict: notifiers.Refused, Err: errors.New(d.Channel + " is not configured any more")}
 	case down != "":
 		res = notifiers.Result{Verdict: notifiers.Down, Err: errors.New(down)}
-	case late(ctx, d):
-		// What is left of the attempt is too little to be sure of an answer.
+	case late(ctx, d) || left(&cur.Incident, d, e.store.Now()) < min(attemptTimeout(d), escalation.Lease)/2:
+		// What is left of the attempt, or of its lease, is too little to be sure of
+		// an answer: this process stood still, or waited too long for a place.
 		res = notifiers.Result{Verdict: notifiers.Retry, After: time.Second, Err: errWait}
 	default:
 		if wait := e.turns.wait(d, escalation.At(e.store.Now())); wait > 0 {
@@ -147,6 +149,15 @@ func (e *Engine) renewing(ctx context.Context, a attempt) (stop func()) {
 func late(ctx context.Context, d escalation.Delivery) bool {
 	deadline, ok := ctx.Deadline()
 	return ok && time.Until(deadline) < attemptTimeout(d)/2
+}
+
+// left is what is left of the lease of an attempt. Once it is over, somebody else
+// may make the attempt as well.
+func left(inc *escalation.Incident, d escalation.Delivery, now time.Time) time.Duration {
+	if cur := inc.Delivery(d.ID); cur != nil {
+		return cur.Until.Time().Sub(now)
+	}
+	return 0
 }
 
 // shadowRef is where messages are that were not sent because of shadow mode.
@@ -269,6 +280,7 @@ func (e *Engine) judge(d escalation.Delivery, res notifiers.Result) {
 	why := h.down
 	e.work.Go(func() {
 		defer e.contain("tell about a channel", channel)
+		e.begin("tell " + channel)
 		e.tellDown(channel, why)
 	})
 }
