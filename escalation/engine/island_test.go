@@ -510,3 +510,27 @@ func TestJournalTwiceIsOnce(t *testing.T) {
 		}
 	})
 }
+
+// Beats that come while the store is away are taken, in good time, and the time
+// without a store counts as no silence.
+func TestBeatsOnTheIsland(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := &outage{Store: mem.New()}
+		c := startCastaway(t, st, t.TempDir())
+		c.Reload(snapshotOf(t, heartbeats, catalogue, map[string]Channel{notifiers.Slack: c.slack, notifiers.Email: c.email}))
+		c.fire(t, "Watchdog", true, time.Now())
+		time.Sleep(time.Minute)
+		st.away.Store(true)
+		for range 10 {
+			c.fire(t, "Watchdog", true, time.Now())
+			time.Sleep(2 * time.Minute)
+		}
+		st.away.Store(false)
+		time.Sleep(time.Minute)
+		c.fire(t, "Watchdog", true, time.Now())
+		time.Sleep(4 * time.Minute)
+		if got := c.slack.pages(); len(got) > 0 {
+			t.Errorf("paged %v for a heartbeat that never stopped", got)
+		}
+	})
+}
