@@ -8,8 +8,10 @@ SHELL := /bin/bash
 
 BIN := .cache/bin
 
-# How long one fuzz target runs; how many cases each rapid property tries.
+# How long one fuzz target runs, and which do (a regular expression over "package
+# target"; all of them when empty); how many cases each rapid property tries.
 FUZZTIME ?= 20s
+FUZZ ?=
 RAPID_CHECKS ?= 10000
 # How many seeds of the simulation test-long runs.
 SEEDS ?= 50000
@@ -63,8 +65,8 @@ test-long: ## the same with more incidents, then many more seeds and cases of ev
 	.ci/fuzz 2m $(PKG)
 
 .PHONY: fuzz
-fuzz: ## every fuzz target for FUZZTIME (20s)
-	.ci/fuzz $(FUZZTIME) $(PKG)
+fuzz: ## every fuzz target, or those that FUZZ picks, for FUZZTIME (20s)
+	FUZZ='$(FUZZ)' .ci/fuzz $(FUZZTIME) $(PKG)
 
 .PHONY: lint
 lint: ## format, vet, golangci-lint, modules, what no file may say

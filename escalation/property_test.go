@@ -11,6 +11,7 @@ import (
 	"golang.org/x/tools/txtar"
 	"pgregory.net/rapid"
 
+	_ "callchain/internal/testbench/seed"
 	"callchain/routing"
 )
 

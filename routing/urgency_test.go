@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"callchain/config"
+	_ "callchain/internal/testbench/seed"
 )
 
 func interval(t testing.TB, text string) timeinterval.TimeInterval {

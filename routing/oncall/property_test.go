@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"callchain/config"
+	_ "callchain/internal/testbench/seed"
 
 	"pgregory.net/rapid"
 )

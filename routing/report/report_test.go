@@ -17,6 +17,7 @@ import (
 	"pgregory.net/rapid"
 
 	"callchain/config"
+	_ "callchain/internal/testbench/seed"
 	"callchain/routing"
 	"callchain/routing/catalog"
 )

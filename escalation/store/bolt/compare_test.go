@@ -13,6 +13,7 @@ import (
 
 	"callchain/escalation/store"
 	"callchain/escalation/store/mem"
+	_ "callchain/internal/testbench/seed"
 )
 
 // answer is what a store did, in a form that can be compared.

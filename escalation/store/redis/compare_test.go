@@ -13,6 +13,7 @@ import (
 	"callchain/escalation/store"
 	"callchain/escalation/store/mem"
 	"callchain/internal/testbench"
+	_ "callchain/internal/testbench/seed"
 )
 
 func kind(err error) string {

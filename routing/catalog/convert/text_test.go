@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"callchain/config"
+	_ "callchain/internal/testbench/seed"
 )
 
 func TestHandle(t *testing.T) {
