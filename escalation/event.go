@@ -63,6 +63,60 @@ type Place struct{ Run, Round, Step int }
 // ResolveByHand closes the incident although its alerts may still fire.
 type ResolveByHand struct{ By Actor }
 
+// Unacknowledge takes an acknowledgement back: the chain goes on at the step
+// that it had reached.
+type Unacknowledge struct{ By Actor }
+
+// StillOn renews an acknowledgement that is about to end.
+type StillOn struct{ By Actor }
+
+// EscalateTo pages somebody in particular at once, beside whoever has
+// acknowledged: To is a role, engineering_manager, director, fallback, team:NAME
+// or person:NAME.
+type EscalateTo struct {
+	By Actor
+	To string
+}
+
+// Reassign asks somebody in particular in place of the step that is current.
+// When they do not answer, that step goes on. To as in EscalateTo.
+type Reassign struct {
+	By       Actor
+	TakeOver bool
+	Stranger bool
+	To       string
+}
+
+// Snooze pauses paging until an instant.
+type Snooze struct {
+	By       Actor
+	TakeOver bool
+	Stranger bool
+	Until    Instant
+}
+
+// Declare says how urgent it is: "this is unbreak now". It never lowers an urgency.
+type Declare struct {
+	By      Actor
+	Urgency config.Urgency
+}
+
+// Remark is a note for the timeline.
+type Remark struct {
+	By   Actor
+	Text string
+}
+
+// Disown says that the alert went to the wrong owner: the next step is taken at
+// once, and it is a risk. Right is whose it is, as far as By knows: team:NAME,
+// service:NAME or "".
+type Disown struct {
+	By     Actor
+	Right  string
+	Reason string
+	From   *Place // as in Escalate
+}
+
 // Result is the outcome of one attempt at a delivery.
 type Result struct {
 	Delivery string
@@ -94,6 +148,14 @@ func (Acknowledge) event()   {}
 func (Escalate) event()      {}
 func (ResolveByHand) event() {}
 func (Result) event()        {}
+func (Unacknowledge) event() {}
+func (StillOn) event()       {}
+func (EscalateTo) event()    {}
+func (Reassign) event()      {}
+func (Snooze) event()        {}
+func (Declare) event()       {}
+func (Remark) event()        {}
+func (Disown) event()        {}
 
 // AnswerKind says what an event did.
 type AnswerKind string
@@ -101,13 +163,16 @@ type AnswerKind string
 // The answers.
 const (
 	Done       AnswerKind = "done"
-	Unchanged  AnswerKind = "unchanged"    // nothing to do
-	Already    AnswerKind = "already"      // By acknowledged it at At
-	Closed     AnswerKind = "closed"       // resolved at At
-	NotInChain AnswerKind = "not_in_chain" // and did not say take over
-	MovedOn    AnswerKind = "moved_on"     // the press was for an earlier step
-	NobodyLeft AnswerKind = "nobody_left"  // no step is left to escalate to
-	Recorded   AnswerKind = "recorded"     // kept on disk while the store is away; what it does is decided later
+	Unchanged  AnswerKind = "unchanged"        // nothing to do
+	Already    AnswerKind = "already"          // By acknowledged it at At
+	Closed     AnswerKind = "closed"           // resolved at At
+	NotInChain AnswerKind = "not_in_chain"     // and did not say take over
+	MovedOn    AnswerKind = "moved_on"         // the press was for an earlier step
+	NobodyLeft AnswerKind = "nobody_left"      // no step is left to escalate to
+	NotAcked   AnswerKind = "not_acknowledged" // nobody has acknowledged it now
+	NoTarget   AnswerKind = "no_target"        // To names nobody whom the catalog knows and a channel reaches
+	BadTime    AnswerKind = "bad_time"         // until is past, or too far away
+	Recorded   AnswerKind = "recorded"         // kept on disk while the store is away; what it does is decided later
 )
 
 // Answer is what an event did, for the one who caused it.

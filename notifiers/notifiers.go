@@ -35,6 +35,8 @@ const (
 	Thread   Kind = "thread"   // timeline lines under a board
 	Notice   Kind = "notice"   // callchain speaks about itself; no buttons
 	Report   Kind = "report"   // the weekly report; no buttons, never edited
+	Question Kind = "question" // asks the acknowledger whether they still are on it, in the thread of their page
+	Digest   Kind = "digest"   // names the incidents of a storm to one person, with one button for all of them; edited
 )
 
 // Channel names.
@@ -172,6 +174,11 @@ type Incident struct {
 	By    string // who acknowledged, or resolved by hand; "" if nobody
 	ByVia string // slack, email link, API, ...
 	ByAt  time.Time
+
+	AckExpires   time.Time // when the acknowledgement ends by itself; zero: it does not, or nobody has acknowledged
+	SnoozedUntil time.Time // of the snoozed state
+	Flapping     bool      // it fires again and again, and pages no more for that
+
 	Paged []Paged  // everybody paged so far, first time each, in order
 	Next  *Next    // what happens without an answer; nil when nothing will
 	Notes []string // further sentences of ours: a silence does not stop this, and the like
