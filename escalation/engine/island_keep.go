@@ -1,0 +1,258 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"callchain/escalation"
+	"callchain/escalation/record"
+	"callchain/escalation/store"
+	"callchain/routing"
+)
+
+// errNotKept is what cannot be done while the store is away.
+var errNotKept = errors.New("only an acknowledgement or a resolve can be recorded while the store is away")
+
+// event is an entry of the journal: one of a webhook, an act and an outcome.
+type event struct {
+	At escalation.Instant `json:"at"`
+
+	Source  string            `json:"source,omitempty"`
+	Webhook *routing.Webhook  `json:"webhook,omitempty"`
+	Born    map[string]string `json:"born,omitempty"` // ids of what is open on the island, by subject
+
+	Incident string             `json:"incident,omitempty"`
+	Act      string             `json:"act,omitempty"` // ack, resolve, escalate
+	By       escalation.Actor   `json:"by,omitzero"`
+	TakeOver bool               `json:"take_over,omitempty"`
+	Stranger bool               `json:"stranger,omitempty"`
+	From     *escalation.Place  `json:"from,omitempty"`
+	Result   *escalation.Result `json:"result,omitempty"`
+	Page     bool               `json:"page,omitempty"` // the result is that of a page's first arrival
+}
+
+// partition is where the records are that the event is for.
+func (ev *event) partition() (uint8, bool) {
+	if ev.Webhook != nil {
+		_, p := escalation.GroupID(ev.Source, ev.Webhook.GroupLabels)
+		return p, true
+	}
+	return escalation.Partition(ev.Incident)
+}
+
+// group is what the event builds on: the group of its alerts, or its incident.
+func (ev *event) group() string {
+	if ev.Webhook != nil {
+		gid, _ := escalation.GroupID(ev.Source, ev.Webhook.GroupLabels)
+		return gid
+	}
+	return ev.Incident
+}
+
+// act is what somebody did; nil if the event is none.
+func (ev *event) act() escalation.Event {
+	switch ev.Act {
+	case "ack":
+		return escalation.Acknowledge{By: ev.By, TakeOver: ev.TakeOver, Stranger: ev.Stranger}
+	case "resolve":
+		return escalation.ResolveByHand{By: ev.By}
+	case "escalate":
+		return escalation.Escalate{By: ev.By, From: ev.From}
+	}
+	return nil
+}
+
+// actOf is the event of an act that can be kept: one that a second time does nothing.
+func actOf(id string, ev escalation.Event, at time.Time) (event, bool) {
+	out := event{Incident: id, At: escalation.At(at)}
+	switch ev := ev.(type) {
+	case escalation.Acknowledge:
+		out.Act, out.By, out.TakeOver, out.Stranger = "ack", ev.By, ev.TakeOver, ev.Stranger
+	case escalation.ResolveByHand:
+		out.Act, out.By = "resolve", ev.By
+	case escalation.Escalate:
+		out.Act, out.By, out.From = "escalate", ev.By, ev.From
+		return out, ev.From != nil
+	default:
+		return out, false
+	}
+	return out, true
+}
+
+// result is what came of a delivery of an incident.
+type result struct {
+	escalation.Result
+	page bool
+}
+
+// expect adds an entry to those that wait.
+func (p *part) expect(seq uint64, ev event) {
+	n, _ := slices.BinarySearch(p.waiting, seq)
+	p.waiting = slices.Insert(p.waiting, n, seq)
+	if ev.Result != nil {
+		if p.results == nil {
+			p.results = map[string][]result{}
+		}
+		p.results[ev.Incident] = append(p.results[ev.Incident], result{*ev.Result, ev.Page})
+	}
+}
+
+func (i *island) read(seq uint64) (ev event, err error) {
+	data, err := i.journal.Read(seq)
+	if err == nil {
+		err = json.Unmarshal(data, &ev)
+	}
+	return ev, err
+}
+
+// keep makes an event durable.
+func (i *island) keep(p uint8, ev event) error {
+	data, err := json.Marshal(ev)
+	if err != nil {
+		return fmt.Errorf("encode for the journal: %w", err)
+	}
+	part := &i.parts[p]
+	i.mu.Lock()
+	part.coming++
+	i.mu.Unlock()
+	seq, err := i.journal.Append(data)
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	part.coming--
+	if err == nil {
+		part.expect(seq, ev)
+	}
+	return err
+}
+
+// webhook takes a webhook to the store or, when that does not take it, to the journal.
+func (i *island) webhook(ctx context.Context, in intake) error {
+	gid, p := escalation.GroupID(in.source, in.w.GroupLabels)
+	if !i.on(p) {
+		switch err := i.e.take(ctx, in); {
+		case err == nil:
+			i.known.learn(gid, in.w)
+			return nil
+		case isAway(err):
+			i.lose(p, err)
+		case errors.Is(err, store.ErrFull):
+			i.fill(p, err)
+		default:
+			return err
+		}
+	}
+	i.taking[p].Lock()
+	defer i.taking[p].Unlock()
+	at := i.e.store.Now()
+	w := in.w
+	in.w = i.known.unknown(gid, w)
+	in.keep = func(ids map[string]string) error {
+		return i.keep(p, event{At: escalation.At(at), Source: in.source, Webhook: &w, Born: ids})
+	}
+	if err := i.inner.take(ctx, in); err != nil {
+		return fmt.Errorf("keep the webhook while the store is away: %w", err)
+	}
+	i.show()
+	return nil
+}
+
+// do takes what a person did to the store or, when that is away, to the journal.
+// What is only on the island changes there as well.
+func (i *island) do(ctx context.Context, id string, ev escalation.Event) (escalation.Incident, escalation.Answer, error) {
+	p, ok := escalation.Partition(id)
+	if !ok {
+		return escalation.Incident{}, escalation.Answer{}, ErrNotFound
+	}
+	here, errHere := i.inner.load(ctx, id)
+	if !i.on(p) {
+		switch inc, answer, err := i.e.do(ctx, id, ev); {
+		case isAway(err):
+			i.lose(p, err)
+		case errors.Is(err, ErrNotFound) && errHere == nil:
+		default:
+			return inc, answer, err
+		}
+	}
+	now := i.e.store.Now()
+	kept, ok := actOf(id, ev, now)
+	if esc, is := ev.(escalation.Escalate); is && esc.From == nil && errHere == nil {
+		place := here.Place()
+		esc.From = &place
+		kept, ok = actOf(id, esc, now)
+	}
+	if !ok {
+		return escalation.Incident{}, escalation.Answer{}, errNotKept
+	}
+	said := fmt.Sprintf("%s is recorded for %s; Redis is away, the escalation may still happen", kept.Act, kept.By.String())
+	inc := escalation.Incident{ID: id, Timeline: []escalation.Entry{{Seq: 1, At: kept.At, Text: said, By: kept.By.Handle}}}
+	if errHere == nil {
+		inc = here.Incident
+		if kept.Act != "escalate" {
+			next, answer := escalation.Step(inc, ev, now, i.e.snap.Load().env())
+			if answer.Kind != escalation.Done {
+				return next, answer, nil
+			}
+		}
+	}
+	if err := i.keep(p, kept); err != nil {
+		return inc, escalation.Answer{}, fmt.Errorf("keep what was answered while the store is away: %w", err)
+	}
+	i.show()
+	if errHere == nil && kept.Act != "escalate" {
+		next, _, err := i.inner.do(ctx, id, ev)
+		if err != nil {
+			i.e.log.Warn("what was answered is kept, and not shown until the store is back", "incident", id, "err", err)
+		} else {
+			inc = next
+		}
+	}
+	return inc, escalation.Answer{Kind: escalation.Recorded, By: kept.By, At: kept.At}, nil
+}
+
+// incident is one that is only here.
+func (i *island) incident(ctx context.Context, id string) (escalation.Incident, bool) {
+	l, err := i.inner.load(ctx, id)
+	return l.Incident, err == nil
+}
+
+// adopt sends a page here whose incident cannot be read any more: it was
+// committed, and answered 200, just before the store went away.
+func (i *island) adopt(a attempt, received time.Time, why error) bool {
+	p, ok := escalation.Partition(a.incident)
+	if !ok || !isAway(why) || a.as == nil || a.delivery.Kind != escalation.PageDelivery || a.delivery.Ref != (escalation.Ref{}) {
+		return false
+	}
+	i.lose(p, why)
+	inc := escalation.Calm(a.as.Incident)
+	data, err := record.Encode(&inc)
+	if err != nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	err = i.inner.store.Commit(ctx, store.Txn{Partition: p, Mark: mark(), Writes: []store.Write{{ID: keyOf(&inc), Data: data, Wake: inc.Wake().Time()}}})
+	if err != nil && !errors.Is(err, store.ErrConflict) { // by another page of it
+		return false
+	}
+	i.inner.dispatch([]attempt{a}, received)
+	return true
+}
+
+// keepResult keeps what came of a delivery, as far as that saves somebody a
+// second message. It tells whether it is kept.
+func (i *island) keepResult(incident string, r escalation.Result, page bool) bool {
+	p, ok := escalation.Partition(incident)
+	if !ok || r.Verdict != escalation.VerdictSent {
+		return false
+	}
+	err := i.keep(p, event{At: escalation.At(i.e.store.Now()), Incident: incident, Result: &r, Page: page})
+	if err != nil {
+		i.e.log.Warn("what became of a message could not be kept; it may come twice", "incident", incident, "err", err)
+	}
+	i.show()
+	return err == nil
+}

@@ -1,0 +1,251 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"callchain/escalation"
+	"callchain/escalation/store"
+)
+
+// replay goes through what was kept for a partition, in the order in which it
+// came. What a full store refuses is left, with all that builds on it.
+func (i *island) replay(ctx context.Context, p uint8) {
+	part := &i.parts[p]
+	deadline := time.Now().Add(landing)
+	refused := map[string]bool{} // groups, and incidents of them
+	for next := uint64(0); ctx.Err() == nil; {
+		// What the island is just sending has an outcome to tell.
+		for i.flying[p].Load() > 0 && time.Now().Before(deadline) && ctx.Err() == nil {
+			pause(ctx, 20*time.Millisecond)
+		}
+		i.mu.Lock()
+		n, _ := slices.BinarySearch(part.waiting, next)
+		if n == len(part.waiting) {
+			switch {
+			case len(part.waiting) > 0 && len(refused) > 0:
+				part.away, part.full, part.since, part.back = false, true, time.Now(), false
+			case len(part.waiting)+part.coming == 0:
+				part.away, part.full, part.since, part.results = false, false, time.Time{}, nil
+			}
+			i.mu.Unlock()
+			return
+		}
+		seq := part.waiting[n]
+		next = seq + 1
+		i.mu.Unlock()
+
+		ev, err := i.read(seq)
+		switch {
+		case err != nil:
+		case refused[ev.group()]:
+			err = store.ErrFull
+		default:
+			err = i.again(ctx, p, ev)
+		}
+		switch {
+		case err == nil:
+		case errors.Is(err, store.ErrFull):
+			refused[ev.group()] = true
+			for _, id := range ev.Born {
+				refused[id] = true
+			}
+			continue
+		case isAway(err), ctx.Err() != nil, errors.Is(err, store.ErrClosed):
+			i.mu.Lock()
+			part.away, part.since, part.back = true, time.Time{}, false
+			i.mu.Unlock()
+			return
+		default:
+			i.e.log.Error("an entry of the journal cannot be gone through and is left out: look after its incident by hand", "entry", seq, "source", ev.Source, "incident", ev.Incident, "err", err)
+		}
+		if err := i.journal.Done(seq); err != nil {
+			i.e.log.Warn("the journal does not take it that an entry is done; it comes up again at the next start", "entry", seq, "err", err)
+		}
+		i.mu.Lock()
+		if n, ok := slices.BinarySearch(part.waiting, seq); ok {
+			part.waiting = slices.Delete(part.waiting, n, n+1)
+		}
+		i.mu.Unlock()
+	}
+}
+
+// again does what was kept, as of when it came.
+func (i *island) again(ctx context.Context, p uint8, ev event) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			i.e.metrics.panics.Inc()
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	if ev.Webhook != nil {
+		i.mu.Lock()
+		results := make(map[string][]result, len(ev.Born))
+		for _, id := range ev.Born {
+			results[id] = slices.Clone(i.parts[p].results[id])
+		}
+		i.mu.Unlock()
+		ids, err := i.unborn(ctx, p, ev.Born)
+		if err != nil {
+			return err
+		}
+		gid, _ := escalation.GroupID(ev.Source, ev.Webhook.GroupLabels)
+		in := intake{source: ev.Source, w: *ev.Webhook, again: &again{island: i, at: ev.At.Time(), born: ids, results: results}}
+		if err := i.e.take(ctx, in); err != nil {
+			return err
+		}
+		i.known.learn(gid, *ev.Webhook)
+		return nil
+	}
+	do := ev.act()
+	if ev.Result != nil {
+		do = *ev.Result
+	}
+	if do == nil {
+		return fmt.Errorf("the act %q is not known", ev.Act)
+	}
+	inc, answer, err := i.e.applyAt(ctx, ev.Incident, do, nil, false, ev.At.Time())
+	if ack, is := do.(escalation.Acknowledge); is && err == nil && answer.Kind == escalation.NotInChain && !ack.TakeOver &&
+		slices.ContainsFunc(inc.Paged, func(p escalation.Paged) bool { return p.Handle == ack.By.Handle }) {
+		ack.TakeOver = true // whoever was paged may; the chain changed since
+		_, answer, err = i.e.applyAt(ctx, ev.Incident, ack, nil, false, ev.At.Time())
+	}
+	switch {
+	case errors.Is(err, ErrNotFound):
+		if ev.Act != "" {
+			i.e.log.Warn("what was answered is for an incident that is not kept any more", "incident", ev.Incident, "by", ev.By.Handle)
+		}
+		return nil
+	case err == nil && ev.Act != "" && answer.Kind != escalation.Done:
+		i.e.log.Warn("what was answered while the store was away changed nothing", "incident", ev.Incident, "by", ev.By.Handle, "answer", string(answer.Kind))
+	}
+	return err
+}
+
+// unborn are the ids of which the store has no record: a webhook that is gone
+// through for the second time has made its incidents already.
+func (i *island) unborn(ctx context.Context, p uint8, born map[string]string) (map[string]string, error) {
+	left := map[string]string{}
+	for subject, id := range born {
+		_, err := i.e.load(ctx, id)
+		switch {
+		case errors.Is(err, ErrNotFound):
+			left[subject] = id
+		case err != nil && isAway(err):
+			return nil, err
+		}
+	}
+	return left, nil
+}
+
+// forget drops from the scratch store what is in the real one by now.
+func (i *island) forget(ctx context.Context, parts []uint8) {
+	done := map[uint8]bool{}
+	i.mu.Lock()
+	for _, p := range parts {
+		if part := &i.parts[p]; part.back && len(part.waiting) == 0 {
+			done[p] = true
+		}
+	}
+	i.mu.Unlock()
+	if len(done) == 0 {
+		return
+	}
+	var recs []store.Record
+	_ = i.inner.store.Scan(ctx, "", func(rec store.Record) bool {
+		if done[rec.Key.Partition] {
+			recs = append(recs, rec)
+		}
+		return true
+	})
+	for _, rec := range recs {
+		// Who changes it meanwhile has sent something: that is kept.
+		_ = i.inner.store.Commit(ctx, store.Txn{Partition: rec.Key.Partition, Mark: mark(), Writes: []store.Write{{ID: rec.Key.ID, Expect: rec.Version}}})
+	}
+	i.mu.Lock()
+	for p := range done {
+		i.parts[p].back = false
+	}
+	i.mu.Unlock()
+}
+
+// again is a webhook that was taken in on the island.
+type again struct {
+	island  *island
+	at      time.Time
+	born    map[string]string // ids that are not in the store, by subject
+	results map[string][]result
+}
+
+// as tells when the webhook came, and the ids that its incidents have.
+func (a *again) as(now time.Time) (time.Time, map[string]string) {
+	switch {
+	case a == nil:
+		return now, nil
+	case a.at.Before(now):
+		return a.at, a.born
+	}
+	return now, a.born // the clock was set back
+}
+
+// settle takes new incidents through what came of their pages on the island, and
+// leads from the ids that turned out to be others to those.
+func (a *again) settle(e *Engine, t *txn, incs []loaded, out *escalation.Ingested, now time.Time, env escalation.Env) {
+	if a == nil {
+		return
+	}
+	for n := range out.Incidents {
+		inc := &out.Incidents[n]
+		if n < len(incs) {
+			if inc.StepAt != incs[n].StepAt {
+				*inc = escalation.Resume(*inc, a.at, now)
+			}
+			continue
+		}
+		if a.born[inc.Subject] == inc.ID {
+			for _, r := range a.results[inc.ID] {
+				*inc, _ = escalation.Step(*inc, r.Result, a.at, env)
+			}
+			var doubtful []string
+			*inc, doubtful = escalation.Doubt(*inc)
+			a.island.mu.Lock()
+			for _, id := range doubtful {
+				a.island.doubtful[id] = true
+			}
+			a.island.mu.Unlock()
+		}
+		*inc = escalation.Resume(*inc, a.at, now)
+	}
+	for subject, id := range a.born {
+		to := ""
+		for n := range out.Incidents {
+			if inc := &out.Incidents[n]; inc.Subject == subject && (to == "" || inc.Open()) {
+				to = inc.ID
+			}
+		}
+		if to == "" || to == id {
+			continue
+		}
+		t.urgent = true
+		t.writes = append(t.writes, store.Write{ID: "a/" + id, Data: []byte(to), Wake: now.Add(escalation.ClosedRetention)})
+		for _, r := range a.results[id] {
+			if r.page {
+				e.metrics.duplicatePages.WithLabelValues(byIsland).Inc()
+			}
+		}
+	}
+}
+
+// bornIn are the ids of open incidents by their subject.
+func bornIn(incs []escalation.Incident) map[string]string {
+	ids := map[string]string{}
+	for i := range incs {
+		if incs[i].Open() {
+			ids[incs[i].Subject] = incs[i].ID
+		}
+	}
+	return ids
+}
