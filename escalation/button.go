@@ -34,6 +34,27 @@ func ParseButtonToken(s string) (id string, p Place, err error) {
 	return parts[1], p, nil
 }
 
+const digestVersion = "d1"
+
+// DigestToken is what the button and the link of a digest carry: which of its
+// revisions they were shown with. It has no authority either.
+func DigestToken(digest string, rev uint64) string {
+	return strings.Join([]string{digestVersion, digest, strconv.FormatUint(rev, 10)}, "|")
+}
+
+// ParseDigestToken reads what DigestToken wrote, and nothing else.
+func ParseDigestToken(s string) (digest string, rev uint64, err error) {
+	parts := strings.Split(s, "|")
+	if len(parts) != 3 || parts[0] != digestVersion || !plainID(parts[1]) {
+		return "", 0, ErrButton
+	}
+	rev, err = strconv.ParseUint(parts[2], 10, 64)
+	if err != nil || strconv.FormatUint(rev, 10) != parts[2] {
+		return "", 0, ErrButton
+	}
+	return parts[1], rev, nil
+}
+
 // plainID tells whether a text can be the id of an incident at all.
 func plainID(s string) bool {
 	if s == "" || len(s) > 64 {

@@ -116,7 +116,7 @@ func (s *stepper) pageDelivery(handle string, ch contact, as, why string) Delive
 	return Delivery{
 		ID:   deliveryID(s.ID, s.Run, s.Round, s.Exhausts, s.Step, handle, ch.channel),
 		Kind: PageDelivery, Channel: ch.channel, To: handle, Address: ch.address,
-		As: as, Why: why, Run: s.Run, Round: s.Round, Position: s.Position,
+		As: as, Why: why, Run: s.Run, Round: s.Round, Position: s.Position, Nr: s.Woken,
 	}
 }
 

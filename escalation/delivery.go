@@ -10,8 +10,8 @@ import (
 // DeliveryKind is what a delivery brings.
 type DeliveryKind string
 
-// The kinds of delivery. Page and Board messages in Slack are brought up to
-// date when the incident changes; Thread brings new timeline lines under the
+// The kinds of delivery. Page, Board and Digest messages in Slack are brought up
+// to date when the incident changes; Thread brings new timeline lines under the
 // board; the others are sent once.
 const (
 	PageDelivery     DeliveryKind = "page"
@@ -21,6 +21,7 @@ const (
 	ThreadDelivery   DeliveryKind = "thread"
 	NoticeDelivery   DeliveryKind = "notice"
 	ReportDelivery   DeliveryKind = "report"
+	DigestDelivery   DeliveryKind = "digest" // of a digest only
 )
 
 // Status is where a delivery stands.
@@ -33,6 +34,10 @@ const (
 	Sent     Status = "s"
 	Failed   Status = "x" // this address will never take it
 )
+
+// DigestRef is the Channel of a Ref that names a digest: there is no message of the
+// delivery's own.
+const DigestRef = "digest"
 
 // Ref is where the channel put the message.
 type Ref struct {
@@ -55,6 +60,8 @@ type Delivery struct {
 	Run      int    `json:"rn,omitempty"`
 	Round    int    `json:"ro,omitempty"`
 	Position int    `json:"sp,omitempty"`
+	Nr       int    `json:"nr,omitempty"` // page: Woken as of it; the channels of one page have the same
+	In       string `json:"in,omitempty"` // page: the digest that names it in place of a message of its own
 
 	Status  Status  `json:"s"`
 	At      Instant `json:"t"`            // pending: not before
@@ -62,19 +69,27 @@ type Delivery struct {
 	Until   Instant `json:"u,omitempty"`  // in flight: until then nobody else sends it
 	Attempt int     `json:"n,omitempty"`  // rises with every attempt and names it
 	Tries   int     `json:"tn,omitempty"` // failures since it last arrived, outages of the channel not counted
+	Waits   int     `json:"wn,omitempty"` // how often it was put off since then, because it was not its turn
 	Ref     Ref     `json:"r,omitzero"`   // set: it is there, and is edited from now on
 	Rev     uint64  `json:"v,omitempty"`  // the incident's Rev that it shows
 	Sending uint64  `json:"sv,omitempty"` // in flight: the Rev (thread: the Seq) being sent
-	Done    int     `json:"q,omitempty"`  // thread: Seq of the last line that is there
+	Done    int     `json:"q,omitempty"`  // thread: Seq of the last line that is there; digest: of the last member that was named
 	Reached Instant `json:"rd,omitempty"` // when it was first accepted
+	Edited  Instant `json:"ed,omitempty"` // digest: when it was last accepted
 	Maybe   int     `json:"m,omitempty"`  // ambiguous answers so far: it may be there more than once
 	Error   string  `json:"e,omitempty"`  // of the last attempt
 }
 
 // editable tells whether the message is kept up to date.
 func (d *Delivery) editable() bool {
-	return d.Channel == "slack" && (d.Kind == PageDelivery || d.Kind == BoardDelivery)
+	if d.Channel != "slack" || d.In != "" {
+		return false
+	}
+	return d.Kind == PageDelivery || d.Kind == BoardDelivery || d.Kind == DigestDelivery && d.Parent == ""
 }
+
+// FirstPage tells whether the delivery is a page that is not there yet.
+func (d *Delivery) FirstPage() bool { return d.Kind == PageDelivery && d.Ref == (Ref{}) }
 
 // deliveryID makes the id of a delivery: 16 letters and digits that depend on
 // nothing but what the delivery is, so that every attempt, by whomever, has the same.

@@ -138,6 +138,7 @@ const (
 	VerdictRefused
 	VerdictDown
 	VerdictGone
+	VerdictWait // it was not made: it is to be made After; a Ref names the digest that a page is in
 )
 
 func (Observe) event()       {}

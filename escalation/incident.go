@@ -47,6 +47,7 @@ const (
 	Drill  Kind = "drill"     // a page through a real chain that people asked for; likewise
 	Notice Kind = "notice"    // callchain speaks about itself; sent once, never listed
 	Report Kind = "report"    // the weekly report to one recipient; likewise
+	Digest Kind = "digest"    // what a storm has for one person beyond the pages of the minute; never listed
 )
 
 // State is what people see first.
@@ -132,6 +133,8 @@ type Incident struct {
 	FiredAt    Instant  `json:"fa,omitempty"` // when the current run began
 	Woken      int      `json:"wk,omitempty"` // pages to people so far; the channels of one page count once
 	Moves      int      `json:"mv,omitempty"` // steps taken after the first of a run
+
+	Many *Many `json:"dm,omitempty"` // of a digest
 
 	// The outbox and the timeline's tail.
 	Deliveries []Delivery `json:"de,omitempty"`

@@ -1,6 +1,7 @@
 package escalation
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -87,7 +88,7 @@ func (s *stepper) add(d Delivery) {
 // nobody is asked who need not answer, no board hears first of what has ended.
 func (inc *Incident) over(d *Delivery) bool {
 	switch d.Kind {
-	case PageDelivery, ReminderDelivery:
+	case PageDelivery, ReminderDelivery, DigestDelivery:
 		return inc.State != Triggered
 	case BoardDelivery:
 		return inc.State == Resolved
@@ -126,6 +127,9 @@ func (s *stepper) refresh() {
 			if s.now < d.Reached.plus(coalesceEdits) {
 				d.At = d.Reached.plus(coalesceEdits)
 			}
+			if d.Kind == DigestDelivery {
+				d.At = max(d.At, d.Edited.plus(digestEvery))
+			}
 		case d.Kind == ThreadDelivery && d.Done < s.LastSeq:
 			d.Status, d.Tries, d.Slot = Pending, 0, false
 			d.At = s.now.plus(coalesceEdits)
@@ -153,6 +157,8 @@ func (s *stepper) result(r Result) Answer {
 	switch r.Verdict {
 	case VerdictSent:
 		s.arrived(d, r.Ref)
+	case VerdictWait:
+		s.putOff(d, r)
 	case VerdictRetry, VerdictAmbiguous:
 		if r.Verdict == VerdictAmbiguous {
 			d.Maybe++
@@ -178,6 +184,20 @@ func (s *stepper) result(r Result) Answer {
 	return Answer{Kind: Done}
 }
 
+// putOff records that an attempt was not made, for no fault of anything.
+func (s *stepper) putOff(d *Delivery, r Result) {
+	d.Status, d.Waits = Pending, d.Waits+1
+	d.At = s.now.plus(max(time.Duration(r.After)*time.Millisecond, time.Millisecond))
+	if r.Ref.Channel != DigestRef {
+		d.Slot = d.FirstPage() // At is its turn
+		return
+	}
+	if d.In != r.Ref.TS && !slices.ContainsFunc(s.Deliveries, func(o Delivery) bool { return o.In == r.Ref.TS && o.Nr == d.Nr }) {
+		s.note(d.To+" is paged for more than one minute holds: this one is named in a digest of theirs", "")
+	}
+	d.In = r.Ref.TS
+}
+
 func backoff(tries int) time.Duration {
 	if tries > 4 {
 		return retryMax
@@ -186,13 +206,20 @@ func backoff(tries int) time.Duration {
 }
 
 func (s *stepper) arrived(d *Delivery, ref Ref) {
-	d.Status, d.Error, d.Tries = Sent, "", 0
+	d.Status, d.Error, d.Tries, d.Waits = Sent, "", 0, 0
 	if d.Reached == 0 {
 		d.Reached = s.now
 	}
 	switch {
 	case d.Kind == ThreadDelivery:
 		d.Done = int(d.Sending)
+	case d.Kind == DigestDelivery:
+		s.named(d)
+		if d.Parent != "" {
+			s.forget(d.ID)
+			return
+		}
+		d.Ref, d.Rev, d.Edited = cmp.Or(ref, d.Ref), d.Sending, s.now
 	case d.editable():
 		if ref != (Ref{}) {
 			d.Ref = ref
@@ -200,6 +227,9 @@ func (s *stepper) arrived(d *Delivery, ref Ref) {
 		d.Rev = d.Sending
 	case d.Kind == PageDelivery:
 		d.Ref = ref
+		if ref.Channel == DigestRef {
+			d.In = ref.TS
+		}
 	default:
 		// Sent once, never edited: nothing more to remember.
 		s.forget(d.ID)
@@ -219,7 +249,7 @@ func (s *stepper) arrived(d *Delivery, ref Ref) {
 // abandon gives up, after many tries, what nobody waits for. A page, a board and
 // its thread are tried for as long as the incident needs them.
 func (s *stepper) abandon(d *Delivery) {
-	needed := d.Kind == PageDelivery || d.Kind == BoardDelivery || d.Kind == ThreadDelivery
+	needed := d.Kind == PageDelivery || d.Kind == BoardDelivery || d.Kind == ThreadDelivery || d.Kind == DigestDelivery && d.Parent == ""
 	switch {
 	case d.Kind == ReportDelivery || d.Kind == NoticeDelivery:
 		// For as long as the record is kept, only more and more seldom.
@@ -257,6 +287,8 @@ func (s *stepper) refused(d *Delivery, why string) {
 		}
 	case BoardDelivery:
 		s.boardRefused(*d, why)
+	case DigestDelivery:
+		s.otherChannel(d.ID)
 	}
 }
 
@@ -300,12 +332,12 @@ func (s *stepper) otherChannel(id string) bool {
 		return false
 	}
 	d := *found
-	if d.Kind != PageDelivery || d.Ref != (Ref{}) || s.State != Triggered {
+	if d.Kind != PageDelivery && (d.Kind != DigestDelivery || d.Parent != "") || d.Ref != (Ref{}) || s.State != Triggered {
 		return false
 	}
 	for i := range s.Deliveries {
 		o := &s.Deliveries[i]
-		if o.Kind == PageDelivery && o.To == d.To && o.Channel != d.Channel && o.Run == d.Run && o.Round == d.Round && o.Position == d.Position {
+		if o.Kind == d.Kind && o.To == d.To && o.Channel != d.Channel && o.Run == d.Run && o.Round == d.Round && o.Position == d.Position {
 			return o.Status != Failed
 		}
 	}
@@ -321,7 +353,11 @@ func (s *stepper) otherChannel(id string) bool {
 			nd := d
 			nd.ID = deliveryID(d.ID, "instead", name)
 			nd.Channel, nd.Address = c.channel, c.address
-			nd.Status, nd.At, nd.Slot, nd.Until, nd.Attempt, nd.Tries, nd.Maybe, nd.Error = Pending, s.now, false, 0, 0, 0, 0, ""
+			nd.Status, nd.At, nd.Slot, nd.Until, nd.Attempt, nd.Tries, nd.Waits, nd.Maybe, nd.Error, nd.In = Pending, s.now, false, 0, 0, 0, 0, 0, "", ""
+			if d.Kind == DigestDelivery {
+				nd.ID, nd.Done = deliveryID(s.ID, name), 0
+				s.Many.Contacts[name] = cmp.Or(c.address, lookedUp)
+			}
 			s.add(nd)
 			s.note(d.Channel+" fails for "+d.To+" ("+cut(d.Error, 200)+"): "+name+" is used as well", "")
 			return true
@@ -364,7 +400,8 @@ func Take(inc Incident, now time.Time, pace func(d Delivery, now Instant) Instan
 			inc.Deliveries, cloned = slices.Clone(inc.Deliveries), true
 		}
 		d := &inc.Deliveries[i]
-		if !d.Slot {
+		// A page asks first whether it may be sent at all, then for its turn.
+		if !d.Slot && !d.FirstPage() {
 			d.Slot = true
 			if turn := pace(*d, at); turn > at {
 				d.At = turn
@@ -424,6 +461,9 @@ func (inc *Incident) Wake() Instant {
 	} else {
 		consider(inc.ClosedAt.plus(retention(inc.Kind)))
 	}
+	if inc.Many != nil {
+		consider(inc.Many.LookAt)
+	}
 	for i := range inc.Deliveries {
 		d := &inc.Deliveries[i]
 		switch {
@@ -447,6 +487,8 @@ func retention(k Kind) time.Duration {
 		return 24 * time.Hour
 	case Report:
 		return 8 * 7 * 24 * time.Hour // longer than any catch-up: a period is sent once
+	case Digest:
+		return DigestRetention
 	}
 	return ClosedRetention
 }

@@ -131,11 +131,11 @@ func (s *stepper) close() {
 }
 
 // tell mails everybody who was paged by mail what became of it. In Slack their
-// page is edited instead.
+// page is edited instead; a digest speaks for what it names.
 func (s *stepper) tell(what, except string) {
 	told := map[string]bool{except: true}
 	for _, d := range slices.Clone(s.Deliveries) {
-		if d.Kind != PageDelivery || d.Channel != "email" || told[d.To] || d.Reached == 0 && d.Status != InFlight && d.Maybe == 0 {
+		if d.Kind != PageDelivery || d.Channel != "email" || d.In != "" || told[d.To] || d.Reached == 0 && d.Status != InFlight && d.Maybe == 0 {
 			continue
 		}
 		told[d.To] = true

@@ -28,6 +28,11 @@ func (e Env) reopenWithin() time.Duration { return time.Duration(e.Settings.Reop
 // neither. The incident that is given is not changed.
 func Step(inc Incident, ev Event, now time.Time, env Env) (Incident, Answer) {
 	s := &stepper{Incident: clone(inc), now: At(now), at: now, env: env}
+	if inc.Kind == Digest {
+		answer := s.stepDigest(ev)
+		s.refresh()
+		return s.Incident, answer
+	}
 	var answer Answer
 	switch ev := ev.(type) {
 	case Observe:
@@ -126,6 +131,7 @@ func clone(inc Incident) Incident {
 	inc.Paged = slices.Clone(inc.Paged)
 	inc.Deliveries = slices.Clone(inc.Deliveries)
 	inc.Timeline = slices.Clone(inc.Timeline)
+	inc.Many = inc.Many.clone()
 	return inc
 }
 

@@ -78,6 +78,7 @@ type Message struct {
 	Lines    []Line // of a thread message, oldest first
 	Notice   *Text  // of a notice
 	Report   *Paper // of a report
+	Digest   *Storm // of a digest
 	Now      time.Time
 }
 
@@ -104,6 +105,35 @@ type Section struct {
 	Title string
 	Lines []Untrusted
 	Left  int // lines left out before it came here
+}
+
+// Storm is what a digest says to a person who is paged for more incidents than a
+// minute may have.
+type Storm struct {
+	Limit int     // pages of their own that a person gets a minute
+	Total int     // incidents of the digest
+	Open  int     // those that ask for an answer
+	Named []Named // at most 50
+	New   int     // of those named: since it rang last
+	Again bool    // it rings again although nothing joined: what is open reminds
+	Over  bool    // none asks for an answer any more
+
+	Next   *Next  // the earliest escalation of those named; nil if there is none
+	NextID string // whose it is
+
+	Asks  int    // incidents that the button or the link acknowledges: those named that are open
+	Token string // what the button carries; "" without one
+	Page  string // where all incidents are listed; "" if there is no such place
+}
+
+// Named is an incident as a digest names it.
+type Named struct {
+	ID     string
+	Title  Untrusted // what it is about: "parsoid: HighErrorRate"
+	Urgent bool      // an unbreak now
+	State  State
+	By     string // who acknowledged or resolved it; "" if nobody
+	New    bool   // it was not named when the digest rang last
 }
 
 // Line is one line of the timeline.

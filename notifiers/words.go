@@ -91,6 +91,9 @@ func Headline(m Message) string {
 		}
 		return "callchain"
 	}
+	if m.Kind == Digest && m.Digest != nil {
+		return stormHeadline(m.Digest)
+	}
 	word := StateWord(m)
 	switch {
 	case word == "TEST":
@@ -121,6 +124,8 @@ func Sentence(m Message) string {
 			return stop(Headline(m))
 		}
 		return join(stop(Headline(m)), Clean(string(m.Report.Lead[0]), 300))
+	case Digest:
+		return stormSentence(m)
 	case Thread:
 		var lines []string
 		for _, l := range m.Lines {

@@ -16,6 +16,8 @@
 //	n/ID           a notice: callchain speaking about itself
 //	f/DAY/SUBJECT  report.Facts: what happened to a subject's alerts of a day
 //	r/ID           the weekly report of one period to one recipient
+//	k/HASH         escalation.Desk: which incidents paged a person within the last minute
+//	m/ID           a digest: the incidents beyond those, in the partition of the desk
 //	b/HASH         escalation.Heartbeat: an alert that must keep coming
 //	q/KEY          a record of this key that nobody could read, as it was
 //	p/weekly       when the weekly report is due (partition 0)

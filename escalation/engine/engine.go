@@ -91,6 +91,7 @@ type Engine struct {
 	work    sync.WaitGroup
 	begin   func(work string)
 	turns   *turns
+	desks   desks
 	health  map[string]*health
 	slots   map[string]chan struct{} // attempts at once, per channel
 	ticks   chan struct{}            // wake-ups handled at once
@@ -247,7 +248,7 @@ func (e *Engine) Incident(ctx context.Context, id string) (escalation.Incident, 
 			return inc, nil
 		}
 	}
-	if err == nil && (l.Kind == escalation.Notice || l.Kind == escalation.Report) {
+	if err == nil && (l.Kind == escalation.Notice || l.Kind == escalation.Report || l.Kind == escalation.Digest) {
 		err = ErrNotFound
 	}
 	return l.Incident, err

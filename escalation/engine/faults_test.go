@@ -234,7 +234,7 @@ func TestOneBadAddressIsNoOutage(t *testing.T) {
 // What is not needed any more gives its turn to what is.
 func TestTurnsOfResolvedIncidentsAreFree(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := start(t, mem.New(), &fake{}, &fake{})
+		b := startOf(t, mem.New(), unlimited, catalogue, &fake{}, &fake{})
 		for i := range 60 {
 			if err := b.Webhook(t.Context(), "main", webhook(fmt.Sprint("Slow", string(rune('A'+i))), "parsoid", "page", true, time.Now())); err != nil {
 				t.Fatal(err)

@@ -24,6 +24,7 @@ type metrics struct {
 	escalations    *prometheus.CounterVec
 	pages          *prometheus.CounterVec
 	duplicatePages *prometheus.CounterVec
+	digests        prometheus.Counter
 	channelUp      *prometheus.GaugeVec
 	risks          *prometheus.CounterVec
 	commitSeconds  prometheus.Histogram
@@ -55,8 +56,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		timerLateness:  f.NewHistogram(prometheus.HistogramOpts{Name: "callchain_timer_lateness_seconds", Help: "How late a step was taken.", Buckets: append(fast[2:len(fast):len(fast)], 30, 60, 300)}),
 		timeToAck:      f.NewHistogramVec(prometheus.HistogramOpts{Name: "callchain_time_to_acknowledge_seconds", Help: "From the opening of an incident to its acknowledgement.", Buckets: []float64{15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400}}, []string{"urgency"}),
 		escalations:    f.NewCounterVec(prometheus.CounterOpts{Name: "callchain_escalations_total", Help: "Steps taken after the first, by reason: timeout, manual, unreachable."}, []string{"reason"}),
-		pages:          f.NewCounterVec(prometheus.CounterOpts{Name: "callchain_pages_total", Help: "Attempts to page somebody, by the channel's answer."}, []string{"channel", "outcome"}),
+		pages:          f.NewCounterVec(prometheus.CounterOpts{Name: "callchain_pages_total", Help: "Attempts to page somebody, by the channel's answer; digest: the page is named in a digest that is there."}, []string{"channel", "outcome"}),
 		duplicatePages: f.NewCounterVec(prometheus.CounterOpts{Name: "callchain_duplicate_pages_total", Help: "Pages that may have arrived twice, by cause."}, []string{"cause"}),
+		digests:        f.NewCounter(prometheus.CounterOpts{Name: "callchain_digests_total", Help: "Digests begun: somebody was paged for more incidents than notifiers.max_pages_per_minute."}),
 		channelUp:      f.NewGaugeVec(prometheus.GaugeOpts{Name: "callchain_channel_up", Help: "1 while a configured channel as a whole works."}, []string{"channel"}),
 		risks:          f.NewCounterVec(prometheus.CounterOpts{Name: "callchain_risks_total", Help: "Ownership risks found, by kind."}, []string{"kind"}),
 		commitSeconds:  f.NewHistogram(prometheus.HistogramOpts{Name: "callchain_store_commit_seconds", Help: "Duration of a durable commit.", Buckets: fast}),
@@ -135,8 +137,8 @@ func (m *metrics) resolutions(r escalation.Resolutions) {
 
 // changed counts and logs what a committed change did to an incident.
 func (e *Engine) changed(before, after *escalation.Incident, now time.Time) {
-	if e.shore != nil {
-		return // it counts when the store is back
+	if e.shore != nil || after.Kind == escalation.Digest {
+		return // it counts when the store is back; a digest is no incident
 	}
 	if before == nil {
 		before = &escalation.Incident{}

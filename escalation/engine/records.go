@@ -40,6 +40,8 @@ func keyOf(inc *escalation.Incident) string {
 		return "n/" + inc.ID
 	case inc.Kind == escalation.Report:
 		return "r/" + inc.ID
+	case inc.Kind == escalation.Digest:
+		return "m/" + inc.ID
 	case inc.Archived:
 		return "c/" + inc.ID
 	}
@@ -63,7 +65,7 @@ func (e *Engine) load(ctx context.Context, id string) (loaded, error) {
 	if !ok {
 		return loaded{}, ErrNotFound
 	}
-	recs, err := e.store.Load(ctx, partition, "i/"+id, "c/"+id, "n/"+id, "r/"+id, "a/"+id)
+	recs, err := e.store.Load(ctx, partition, "i/"+id, "c/"+id, "n/"+id, "r/"+id, "m/"+id, "a/"+id)
 	if err != nil {
 		return loaded{}, fmt.Errorf("load %s: %w", id, err)
 	}

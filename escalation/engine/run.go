@@ -163,13 +163,14 @@ type exclusive interface{ Exclusive() bool }
 // takeBack makes the attempts of the process before again.
 func (e *Engine) takeBack(ctx context.Context) error {
 	var ids []string
-	err := e.scan(ctx, "i/", func(rec store.Record) bool {
+	collect := func(rec store.Record) bool {
 		l, err := decodeIncident(rec)
 		if err == nil && slices.ContainsFunc(l.Deliveries, func(d escalation.Delivery) bool { return d.Status == escalation.InFlight }) {
 			ids = append(ids, l.ID)
 		}
 		return true
-	})
+	}
+	err := errors.Join(e.scan(ctx, "i/", collect), e.scan(ctx, "m/", collect))
 	for _, id := range ids {
 		if _, _, err := e.apply(ctx, id, escalation.Abandoned{Before: e.began}, nil, false); err != nil && !errors.Is(err, ErrNotFound) {
 			return err
@@ -208,6 +209,8 @@ func (e *Engine) due(rec store.Record) {
 	switch kind, _, _ := cutKind(rec.Key.ID); kind {
 	case "i", "c", "n", "r":
 		err = e.dueIncident(ctx, rec)
+	case "m":
+		err = e.dueDigest(ctx, rec)
 	case "g":
 		err = e.dueGroup(ctx, rec)
 	case "b":

@@ -53,8 +53,19 @@ func (e *Engine) send(a attempt, received time.Time) {
 		return
 	}
 
-	// Somebody may have answered since the intent was committed.
-	cur, err := e.look(ctx, a.as)
+	snap := e.snap.Load()
+	ch := snap.Channels[d.Channel]
+	crowded, in, err := notifiers.Result{}, false, error(nil)
+	if ch != nil && !snap.Config.Shadow.V && e.health[d.Channel].why() == "" && limited(&a.as.Incident, &d) {
+		crowded, in, err = e.crowded(ctx, &a.as.Incident, &d)
+	}
+
+	// Somebody may have answered since the intent was committed. Nothing that takes
+	// time comes between this look and the message.
+	cur := loaded{}
+	if err == nil {
+		cur, err = e.look(ctx, a.as)
+	}
 	if err != nil && e.island != nil && e.island.adopt(a, received, err) {
 		return
 	}
@@ -67,8 +78,6 @@ func (e *Engine) send(a attempt, received time.Time) {
 		return
 	}
 
-	snap := e.snap.Load()
-	ch := snap.Channels[d.Channel]
 	var res notifiers.Result
 	switch down := e.health[d.Channel].why(); {
 	case snap.Config.Shadow.V:
@@ -84,12 +93,24 @@ func (e *Engine) send(a attempt, received time.Time) {
 		// What is left of the attempt, or of its lease, is too little to be sure of
 		// an answer: this process stood still, or waited too long for a place.
 		res = notifiers.Result{Verdict: notifiers.Retry, After: time.Second, Err: errWait}
+	case in:
+		res = crowded
 	default:
-		if wait := e.turns.wait(d, escalation.At(e.store.Now())); wait > 0 {
+		if page := cur.Delivery(d.Parent); d.Kind == escalation.ReminderDelivery && page != nil && page.In != "" {
+			res = e.ringAgain(ctx, page.In)
+			break
+		}
+		if wait := e.turn(&d); wait > 0 {
 			res = notifiers.Result{Verdict: notifiers.Retry, After: wait, Err: errWait}
 			break
 		}
 		msg := e.message(snap, &cur.Incident, d)
+		if cur.Kind == escalation.Digest {
+			if err := e.list(ctx, snap, &cur.Incident, d, &msg); err != nil {
+				res = notifiers.Result{Verdict: notifiers.Retry, Err: err}
+				break
+			}
+		}
 		if d.Kind == escalation.ReportDelivery {
 			if msg.Report, err = e.paper(ctx, snap, cur.Title, d.Channel); err != nil {
 				e.log.Error("the weekly report could not be written; it is tried again", "period", cur.Title, "err", err)
@@ -116,6 +137,18 @@ func (e *Engine) send(a attempt, received time.Time) {
 		known = nil // the others change it as well: asking is cheaper than being wrong
 	}
 	e.record(a, known, res)
+}
+
+// turn is how much longer an attempt has to wait for its turn. Pages ask for one
+// only now: those that a digest names need none.
+func (e *Engine) turn(d *escalation.Delivery) time.Duration {
+	now := escalation.At(e.store.Now())
+	if d.FirstPage() && !d.Slot {
+		if at := e.turns.next(*d, now); at > now {
+			return time.Duration(at-now) * time.Millisecond
+		}
+	}
+	return e.turns.wait(*d, now)
 }
 
 // renewing keeps the lease of an attempt alive while it is made. When that
@@ -180,7 +213,14 @@ func (e *Engine) record(a attempt, known *loaded, res notifiers.Result) {
 	if d.Kind == escalation.ReportDelivery && res.Verdict == notifiers.Sent {
 		e.metrics.reportSuccess.SetToCurrentTime()
 	}
-	if d.Kind == escalation.PageDelivery && d.Ref == (escalation.Ref{}) && res.Ref.Channel != shadowRef && !errors.Is(res.Err, errWait) {
+	if errors.Is(res.Err, errWait) {
+		ev.Verdict = escalation.VerdictWait
+	}
+	switch {
+	case !d.FirstPage() || res.Ref.Channel == shadowRef || errors.Is(res.Err, errWait):
+	case res.Ref.Channel == escalation.DigestRef:
+		e.metrics.pages.WithLabelValues(d.Channel, inDigest).Inc()
+	default:
 		e.metrics.pages.WithLabelValues(d.Channel, res.Verdict.String()).Inc()
 		if d.Maybe > 0 && res.Verdict == notifiers.Sent {
 			e.metrics.duplicatePages.WithLabelValues(e.island.cause(d.ID)).Inc()
@@ -189,7 +229,8 @@ func (e *Engine) record(a attempt, known *loaded, res notifiers.Result) {
 	if res.Verdict != notifiers.Sent && !errors.Is(res.Err, errWait) {
 		e.log.Warn("message not delivered", "incident", a.incident, "notifier", d.Channel, "kind", string(d.Kind), "attempt", d.Attempt, "verdict", res.Verdict.String(), "err", text)
 	}
-	if e.shore != nil && d.Ref == (escalation.Ref{}) && d.Kind != escalation.ThreadDelivery {
+	// What a digest of the island names is gone through anew: its desk is forgotten.
+	if e.shore != nil && d.Ref == (escalation.Ref{}) && d.Kind != escalation.ThreadDelivery && d.Kind != escalation.DigestDelivery && res.Ref.Channel != escalation.DigestRef {
 		once := ev
 		once.Attempt = -1 // it is none of those that are counted in the store
 		e.shore.keepResult(a.incident, once, d.Kind == escalation.PageDelivery)

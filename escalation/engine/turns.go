@@ -9,7 +9,8 @@ import (
 	"callchain/notifiers"
 )
 
-// turns paces conversations: one message a second each. A turn is a reservation
+// turns paces conversations: one message a second each, three at once after a
+// silence. A turn is a reservation
 // that belongs to a delivery: asked for again it is the same, and it is given
 // back when the delivery is not needed any more. New messages do not queue
 // behind edits of older ones: when many incidents end, somebody's next page must
@@ -24,6 +25,7 @@ type turns struct {
 type talk struct {
 	said  escalation.Instant // when the last message went there
 	hold  escalation.Instant // until then the channel wants to hear nothing more
+	burst int                // messages sent at once since the last silence
 	posts plan               // turns of new messages
 	edits plan               // turns of edits
 }
@@ -88,7 +90,10 @@ func (p *plan) gap(at escalation.Instant) escalation.Instant {
 	return at
 }
 
-const turnEvery = escalation.Instant(1000)
+const (
+	turnEvery = escalation.Instant(1000)
+	burst     = 3 // new messages that a conversation takes at once
+)
 
 func newTurns() *turns { return &turns{talks: map[string]*talk{}} }
 
@@ -118,6 +123,9 @@ func (t *turns) next(d escalation.Delivery, now escalation.Instant) escalation.I
 		return at
 	}
 	own.drop(d.ID)
+	if !edit && c.atOnce(now) {
+		return now
+	}
 	at := max(now, c.hold)
 	if c.said != 0 {
 		at = max(at, c.said+turnEvery)
@@ -132,6 +140,23 @@ func (t *turns) next(d escalation.Delivery, now escalation.Instant) escalation.I
 	}
 	own.put(d.ID, at)
 	return at
+}
+
+// atOnce tells whether a new message may go without a turn, and counts it: the
+// first of a storm must not wait for each other.
+func (c *talk) atOnce(now escalation.Instant) bool {
+	if c.hold > now {
+		return false
+	}
+	if len(c.posts.of)+len(c.edits.of) == 0 && now >= c.said+burst*turnEvery {
+		c.burst, c.said = 0, now
+		return true
+	}
+	if c.burst+1 < burst && len(c.posts.of) == 0 && now < c.said+turnEvery {
+		c.burst++
+		return true
+	}
+	return false
 }
 
 // free gives back the turn of a delivery that is not needed any more.
@@ -154,7 +179,7 @@ func (t *turns) wait(d escalation.Delivery, now escalation.Instant) time.Duratio
 	if c.hold > now {
 		return time.Duration(c.hold-now) * time.Millisecond
 	}
-	if d.Channel == notifiers.Slack && d.Ref != (escalation.Ref{}) && d.Tries == 0 {
+	if d.Channel == notifiers.Slack && d.Ref != (escalation.Ref{}) && d.Waits == 0 {
 		if c.posts.near(now) || c.said > now-turnEvery && c.said < now+turnEvery {
 			// Put off once: an edit must come through at last.
 			return time.Second
@@ -192,7 +217,7 @@ func (t *turns) prune(now escalation.Instant) {
 
 // conversation is where a delivery is heard, for pacing.
 func conversation(d escalation.Delivery) string {
-	if d.Kind == escalation.PageDelivery || d.Kind == escalation.ReminderDelivery {
+	if d.Kind == escalation.PageDelivery || d.Kind == escalation.ReminderDelivery || d.Kind == escalation.DigestDelivery {
 		return d.Channel + " person " + d.To
 	}
 	return d.Channel + " " + d.Address

@@ -16,6 +16,10 @@ func TestTurnsKeepTheirDistance(t *testing.T) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		turns := newTurns()
 		now := escalation.Instant(1_795_165_200_000)
+		for i := range burst { // these go at once, see TestEditsComeThrough
+			turns.next(escalation.Delivery{ID: string(rune('0' + i)), Kind: escalation.PageDelivery, Channel: notifiers.Slack, To: "ana"}, now)
+		}
+		now += turnEvery
 		kept := map[string]escalation.Instant{} // of those that wait
 		edits := map[string]bool{}
 		for i := range 200 {

@@ -47,7 +47,7 @@ func (e *Engine) message(snap *Snapshot, inc *escalation.Incident, d escalation.
 		conceal(&msg.Incident)
 	}
 	switch d.Kind {
-	case escalation.PageDelivery, escalation.ReminderDelivery, escalation.ToldDelivery:
+	case escalation.PageDelivery, escalation.ReminderDelivery, escalation.ToldDelivery, escalation.DigestDelivery:
 		msg.You = you(snap, inc, d, now)
 		msg.You.MayCome2 = msg.You.MayCome2 || e.shore != nil
 		if p := snap.Catalog.Person(d.To); p != nil {
@@ -185,7 +185,7 @@ func view(snap *Snapshot, inc *escalation.Incident, now time.Time) notifiers.Inc
 		}
 	case escalation.Missed:
 		v.Assessment = "" // it is about a team's Alertmanager, not about something owned
-	case escalation.Alerts, escalation.Test, escalation.Notice, escalation.Report:
+	case escalation.Alerts, escalation.Test, escalation.Notice, escalation.Report, escalation.Digest:
 	}
 	who(&v, snap, inc)
 	v.Next = next(snap, inc, now)

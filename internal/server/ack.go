@@ -17,11 +17,11 @@ import (
 // ackView is what the page of a mail's link shows. It says nothing about the
 // alert: scanners keep and publish what they open.
 type ackView struct {
-	Title    string
-	Said     string
-	Incident string
-	Person   string
-	Stamp    string // set: show the button
+	Title  string
+	Said   string
+	What   string // is acknowledged
+	Person string
+	Stamp  string // set: show the button
 }
 
 // ackPage is the page of a mail's link. Mail scanners open links, so it does
@@ -71,6 +71,10 @@ func (s *Server) ackPress(w http.ResponseWriter, r *http.Request) {
 	who := escalation.Actor{Handle: claim.Person, Name: claim.Person, Via: "email"}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), storeWithin)
 	defer cancel()
+	if digest, rev, err := escalation.ParseDigestToken(claim.Incident); err == nil {
+		s.ackDigestPage(ctx, w, digest, rev, who)
+		return
+	}
 	inc, answer, err := s.engine.Do(ctx, claim.Incident, escalation.Acknowledge{By: who})
 	// Whoever holds the link was paged; the chain may have changed since.
 	if err == nil && answer.Kind == escalation.NotInChain &&
@@ -100,6 +104,18 @@ func (s *Server) ackPress(w http.ResponseWriter, r *http.Request) {
 			ackSay(w, http.StatusOK, "Nothing changed", "The incident is as it was.")
 		}
 	}
+}
+
+// ackDigestPage acknowledges what the mail of a digest named.
+func (s *Server) ackDigestPage(ctx context.Context, w http.ResponseWriter, digest string, rev uint64, who escalation.Actor) {
+	said, err := s.ackDigest(ctx, digest, rev, escalation.Acknowledge{By: who})
+	if err != nil {
+		s.log.Error("acknowledgement not stored", "digest", digest, "err", err)
+		w.Header().Set("Retry-After", "5")
+		ackSay(w, http.StatusServiceUnavailable, "Not acknowledged", "Not all of it could be stored: what is not goes on. Go back and press again, or answer in Slack.")
+		return
+	}
+	ackSay(w, http.StatusOK, "Acknowledged", said)
 }
 
 // ackClaim reads what the link says, or answers why it is not honoured.
@@ -134,10 +150,11 @@ func (s *Server) ackForm(w http.ResponseWriter, r *http.Request, v *view, claim 
 		ackSay(w, http.StatusServiceUnavailable, "Try again", "The link cannot be checked now. Try again in a moment, or answer in Slack.")
 		return
 	}
-	render(w, http.StatusOK, "ack", ackView{
-		Title: "Acknowledge incident " + claim.Incident, Said: said,
-		Incident: claim.Incident, Person: claim.Person, Stamp: stamp,
-	})
+	what := "incident " + claim.Incident
+	if digest, _, err := escalation.ParseDigestToken(claim.Incident); err == nil {
+		what = "all incidents that the mail of digest " + digest + " names"
+	}
+	render(w, http.StatusOK, "ack", ackView{Title: "Acknowledge " + what, Said: said, What: what, Person: claim.Person, Stamp: stamp})
 }
 
 // ownPage tells whether a form was sent by our own page. Without a referrer

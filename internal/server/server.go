@@ -55,6 +55,8 @@ type Engine interface {
 	Webhook(ctx context.Context, source string, w routing.Webhook) error
 	// Do takes an incident through what a person did; what it answers is stored.
 	Do(ctx context.Context, id string, ev escalation.Event) (escalation.Incident, escalation.Answer, error)
+	// AcknowledgeAll acknowledges what a revision of a digest asked for.
+	AcknowledgeAll(ctx context.Context, digest string, rev uint64, ev escalation.Acknowledge, may func(escalation.Incident) bool) ([]engine.Acknowledged, error)
 	Incident(ctx context.Context, id string) (escalation.Incident, error)
 	Incidents(ctx context.Context, f engine.Filter) (list []escalation.Incident, next string, err error)
 	TestPage(ctx context.Context, person string, by escalation.Actor) (escalation.Incident, error)

@@ -105,6 +105,8 @@ type fakeEngine struct {
 	webhook  func(context.Context) error
 	answer   func(escalation.Event) (escalation.Answer, error)
 	incident escalation.Incident
+	digest   func(ev escalation.Acknowledge) ([]engine.Acknowledged, error)
+	asks     []string // digests and revisions that were acknowledged
 	notReady error
 	facts    []report.Facts
 	read     func()    // told of each reading of facts; nil: nobody
@@ -122,6 +124,14 @@ func (e *fakeEngine) Webhook(ctx context.Context, _ string, w routing.Webhook) e
 		return f(ctx)
 	}
 	return nil
+}
+
+func (e *fakeEngine) AcknowledgeAll(_ context.Context, digest string, rev uint64, ev escalation.Acknowledge, _ func(escalation.Incident) bool) ([]engine.Acknowledged, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.asked++
+	e.asks = append(e.asks, fmt.Sprint(digest, " ", rev, " ", ev.By.Handle, " ", ev.By.Via, " ", ev.Stranger))
+	return e.digest(ev)
 }
 
 func (e *fakeEngine) Do(_ context.Context, id string, ev escalation.Event) (escalation.Incident, escalation.Answer, error) {

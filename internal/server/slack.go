@@ -59,12 +59,20 @@ func (s *Server) slackInteraction(w http.ResponseWriter, r *http.Request) {
 		refuse(w, r, http.StatusBadRequest, "unreadable", slack.ErrPayload.Error())
 		return
 	}
+	var said, takeOver string
 	id, place, err := escalation.ParseButtonToken(press.Token)
-	if err != nil {
-		refuse(w, r, http.StatusBadRequest, "unreadable", err.Error())
+	switch {
+	case press.Action == "ack_all":
+		said, err = s.ackAll(ctx, app, press)
+	case err == nil:
+		said, takeOver, err = s.press(ctx, app, press, id, place)
+	default:
+		err = slack.ErrPayload
+	}
+	if errors.Is(err, slack.ErrPayload) {
+		refuse(w, r, http.StatusBadRequest, "unreadable", slack.ErrPayload.Error())
 		return
 	}
-	said, takeOver, err := s.press(ctx, app, press, id, place)
 	if err != nil {
 		s.log.Error("press not stored", "incident", id, "err", err)
 		refuse(w, r, http.StatusServiceUnavailable, "unavailable", "not stored; press again")

@@ -46,6 +46,7 @@ type letter struct {
 	Before    string // who was paged before, without an answer
 	Next      string
 	AckURL    string // "" without a link
+	AckLabel  string
 	Ownership []string
 	Notes     []string
 	Paged     []string
@@ -76,6 +77,10 @@ func view(m notifiers.Message) letter {
 		}
 		return v
 	}
+	if m.Kind == notifiers.Digest {
+		digest(&v, m)
+		return v
+	}
 	v.Status = notifiers.Status(m)
 	v.Summary = notifiers.Summary(in)
 	v.Subject = notifiers.Subject(in)
@@ -101,7 +106,7 @@ func view(m notifiers.Message) letter {
 	}
 	if acknowledgeable(m) {
 		if link, ok := notifiers.Link(notifiers.Untrusted(m.You.AckURL)); ok {
-			v.AckURL, v.Acts = link, true
+			v.AckURL, v.AckLabel, v.Acts = link, "Acknowledge", true
 		}
 	}
 	return v
@@ -122,12 +127,15 @@ func acknowledgeable(m notifiers.Message) bool {
 	return true
 }
 
+// done is the colour of what is over.
+const done = "#1a7f37"
+
 func colour(m notifiers.Message) string {
 	switch {
 	case m.Kind == notifiers.Notice, m.Kind == notifiers.Report:
 		return "#57606a"
 	case m.Incident.State == notifiers.Resolved:
-		return "#1a7f37"
+		return done
 	case m.Incident.State == notifiers.Acknowledged, m.Incident.State == notifiers.Snoozed:
 		return "#9a6700"
 	}
@@ -166,6 +174,9 @@ func html(m notifiers.Message) (string, error) {
 
 // subject is the same for every mail of an incident: mailboxes thread by it.
 func subject(m notifiers.Message) string {
+	if m.Kind == notifiers.Digest {
+		return notifiers.Clean("[callchain "+m.Incident.ID+"] alert storm: more incidents than pages", maxSubject)
+	}
 	if m.Kind == notifiers.Notice || m.Kind == notifiers.Report {
 		return notifiers.Clean("[callchain] "+notifiers.Headline(m), maxSubject)
 	}

@@ -92,7 +92,8 @@ func TestMails(t *testing.T) {
 
 func TestAcknowledgementLink(t *testing.T) {
 	with := map[string]bool{"page": true, "page second step": true, "page last step": true, "page second round": true, "page many alerts": true,
-		"page test": true, "page drill": true, "reminder": true, "reminder still on it": true, "page escalated past": true, "page exhausted": true, "page snoozed": true, "page on hold": true}
+		"page test": true, "page drill": true, "reminder": true, "reminder still on it": true, "page escalated past": true, "page exhausted": true, "page snoozed": true, "page on hold": true,
+		"digest": true, "digest in part answered": true, "digest of many": true, "digest that rings": true, "digest that reminds": true}
 	for _, c := range notifierstest.Cases() {
 		t.Run(c.Name, func(t *testing.T) {
 			link := notifierstest.Jane().AckURL
@@ -210,7 +211,7 @@ func FuzzMail(f *testing.F) {
 // checkHostile: no label makes a header, a recipient, a link or a script.
 func checkHostile(t *testing.T, s string) {
 	n := notifier(t, nil)
-	for _, kind := range []notifiers.Kind{notifiers.Page, notifiers.Told, notifiers.Board, notifiers.Notice, notifiers.Report} {
+	for _, kind := range []notifiers.Kind{notifiers.Page, notifiers.Told, notifiers.Board, notifiers.Notice, notifiers.Report, notifiers.Digest} {
 		m := notifierstest.Hostile(kind, s)
 		m.Address, m.ID, m.Incident.ID = "jane@example.org", "d"+s, "i"+s
 		message := raw(t, n, m)

@@ -140,8 +140,8 @@ func Cases() []Case {
 	testYou.As, testYou.Why, testYou.Steps, testYou.Step = "", "", 1, 1
 	lastYou := Ravi()
 	lastYou.Step = 4
-	again := Jane()
-	again.Round, again.MayCome2 = 2, true
+	againYou := Jane()
+	againYou.Round, againYou.MayCome2 = 2, true
 	group := To(notifiers.Board, nil, Incident())
 	group.Usergroup = "S0CTT"
 	readOnly := To(notifiers.Board, nil, Incident())
@@ -169,7 +169,7 @@ func Cases() []Case {
 		{"page second step", To(notifiers.Page, Ravi(), escalated)},
 		{"page escalated past", edited(To(notifiers.Page, Jane(), escalated))},
 		{"page last step", To(notifiers.Page, lastYou, last)},
-		{"page second round", To(notifiers.Page, again, round)},
+		{"page second round", To(notifiers.Page, againYou, round)},
 		{"page exhausted", edited(To(notifiers.Page, Jane(), exhausted))},
 		{"page on hold", edited(To(notifiers.Page, Jane(), held))},
 		{"told on hold", reply(To(notifiers.Told, Jane(), held))},
@@ -204,12 +204,74 @@ func Cases() []Case {
 			{At: Opened.Add(15 * time.Minute), Text: "2 more alerts"},
 		}})},
 		{"board read only", readOnly},
+		{"digest", Storm(14)},
+		{"digest in part answered", edited(answered(Storm(14)))},
+		{"digest that is over", edited(over(Storm(14)))},
+		{"digest of many", edited(Storm(212))},
+		{"digest that rings", reply(rings(Storm(17), 3))},
+		{"digest that reminds", reply(again(Storm(14)))},
 		{"notice", notifiers.Message{ID: "d-n1", Kind: notifiers.Notice, Address: "#sre", Now: Opened, Notice: &notifiers.Text{
 			Title: "callchain cannot reach Slack", Body: "Slack refuses the bot token (token_revoked).\n\nPages go out by e-mail meanwhile. Install the app again and store its new token.",
 		}}},
 		{"report", notifiers.Message{ID: "d-r1", Kind: notifiers.Report, Address: "#sre", Now: Opened, Report: Report()}},
 		{"report of sections", notifiers.Message{ID: "d-r2", Kind: notifiers.Report, Address: "#sre", Now: Opened, Report: long()}},
 	}
+}
+
+// Storm is a digest of so many incidents for Jane.
+func Storm(total int) notifiers.Message {
+	m := To(notifiers.Digest, Jane(), notifiers.Incident{ID: "d2-mfoh47odak", Revision: 3, State: notifiers.Triggered, OpenedAt: Opened})
+	s := &notifiers.Storm{
+		Limit: 6, Total: total, Open: total, Asks: min(total, notifiers.MaxNamed),
+		Next:   &notifiers.Next{At: Opened.Add(10 * time.Minute), Names: []string{"ravi"}, As: "development owner of parsoid"},
+		NextID: "3f-k7q2aaaaaa", Token: "d1|d2-mfoh47odak|3", Page: "https://callchain.example.org/",
+	}
+	for i := range min(total, notifiers.MaxNamed) {
+		n := notifiers.Named{ID: fmt.Sprintf("3f-k7q2aaaa%02d", i), Title: notifiers.Untrusted(fmt.Sprintf("parsoid-%d: HighErrorRate", i)), State: notifiers.Triggered}
+		if i == 0 {
+			n.Urgent, n.Title = true, "edge: <thumbor> & co are *down*"
+		}
+		s.Named = append(s.Named, n)
+	}
+	m.Digest = s
+	return m
+}
+
+// answered is a digest of which three incidents ask for nothing any more.
+func answered(m notifiers.Message) notifiers.Message {
+	s := m.Digest
+	s.Named[3].State, s.Named[3].By = notifiers.Acknowledged, "ravi"
+	s.Named[4].State = notifiers.Resolved
+	s.Named[5].State = notifiers.Snoozed
+	s.Open, s.Asks = s.Open-3, s.Asks-3
+	return m
+}
+
+// over is a digest of which none does.
+func over(m notifiers.Message) notifiers.Message {
+	s := m.Digest
+	for i := range s.Named {
+		s.Named[i].State, s.Named[i].By = notifiers.Acknowledged, "ravi"
+	}
+	m.Incident.State, m.You.AckURL = notifiers.Resolved, ""
+	s.Open, s.Asks, s.Over, s.Token, s.Next, s.NextID = 0, 0, true, "", nil, ""
+	return m
+}
+
+// again is a digest that reminds.
+func again(m notifiers.Message) notifiers.Message {
+	m.Digest.Again = true
+	return m
+}
+
+// rings is a digest that n incidents joined since it rang.
+func rings(m notifiers.Message, n int) notifiers.Message {
+	s := m.Digest
+	s.New = n
+	for i := range n {
+		s.Named[len(s.Named)-1-i].New = true
+	}
+	return m
 }
 
 // Report is a weekly report with the parts of its mail.
@@ -260,6 +322,10 @@ func Hostile(kind notifiers.Kind, s string) notifiers.Message {
 	m.Report = &notifiers.Paper{Title: s, Lead: []notifiers.Untrusted{u}, More: s, Text: s, HTML: template.HTML(template.HTMLEscapeString(s))}
 	for range 25 { // more than a message of Slack has blocks for
 		m.Report.Sections = append(m.Report.Sections, notifiers.Section{Title: s, Lines: []notifiers.Untrusted{u, u}, Left: 3})
+	}
+	m.Digest = &notifiers.Storm{Limit: 6, Total: 60, Open: 60, New: 1, Asks: 50, Token: "d1|d2-x|1", Page: s, NextID: s, Next: in.Next}
+	for range notifiers.MaxNamed {
+		m.Digest.Named = append(m.Digest.Named, notifiers.Named{ID: s, Title: u, Urgent: true, State: notifiers.Acknowledged, By: s, New: true})
 	}
 	if kind == notifiers.Board {
 		m.You, m.Address = nil, "#board"

@@ -34,8 +34,8 @@ const window = 5 * time.Minute
 
 // Interaction is a press of a button.
 type Interaction struct {
-	Action string // ack, escalate or takeover
-	Token  string // the button's value, as it was put into Incident.Token
+	Action string // ack, escalate, takeover or ack_all
+	Token  string // the button's value, as it was put into Incident.Token or Digest.Token
 
 	User         Presser
 	AppID        string
@@ -151,7 +151,7 @@ func ParsePayload(payload []byte) (Interaction, error) {
 		press.MessageTS = p.Message.TS
 	}
 	switch press.Action {
-	case actionAck, actionEscalate, actionTakeOver:
+	case actionAck, actionEscalate, actionTakeOver, actionAckAll:
 		return press, nil
 	}
 	return Interaction{}, ErrPayload

@@ -46,6 +46,8 @@ func render(m notifiers.Message) rendered {
 		out.blocks = paper(m)
 	case notifiers.Thread:
 		out.blocks = timeline(m)
+	case notifiers.Digest:
+		out.blocks = digest(m)
 	case notifiers.Reminder, notifiers.Told:
 		out.blocks = short(m)
 	default:
@@ -64,6 +66,8 @@ func minimal(m notifiers.Message) rendered {
 	switch m.Kind {
 	case notifiers.Notice, notifiers.Thread, notifiers.Report:
 		out.blocks = paragraphs(string(text(m)), 1)
+	case notifiers.Digest:
+		out.blocks = append(digestHead(m).blocks, paragraphs(strings.Join(notifiers.StormLines(m), "\n"), 5)...)
 	default:
 		out.blocks = short(m)
 	}
@@ -75,6 +79,10 @@ func text(m notifiers.Message) mrkdwn {
 	switch m.Kind {
 	case notifiers.Reminder:
 		t = joined(" ", mention(member(m), ""), t)
+	case notifiers.Digest:
+		if m.Ref.TS != "" && !m.Edit {
+			t = joined(" ", mention(member(m), ""), t)
+		}
 	case notifiers.Thread:
 		t = joined(" ", mentions(m), t)
 	}
@@ -233,7 +241,7 @@ func ring(m notifiers.Message) bool {
 			return true
 		}
 	}
-	return m.Kind == notifiers.Reminder
+	return m.Kind == notifiers.Reminder || m.Kind == notifiers.Digest
 }
 
 func paged(m notifiers.Message) mrkdwn {

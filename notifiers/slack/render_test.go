@@ -58,6 +58,7 @@ func TestButtons(t *testing.T) {
 		"page second round": "ack escalate", "page exhausted": "ack escalate", "page on hold": "ack escalate", "page many alerts": "ack escalate",
 		"page snoozed": "ack", "page test": "ack", "page drill": "ack escalate", "reminder": "ack escalate", "reminder still on it": "ack",
 		"board": "ack escalate", "board escalated": "ack escalate", "board exhausted": "ack escalate",
+		"digest": "ack_all", "digest in part answered": "ack_all", "digest of many": "ack_all", "digest that rings": "ack_all", "digest that reminds": "ack_all",
 	}
 	for _, c := range notifierstest.Cases() {
 		t.Run(c.Name, func(t *testing.T) {
@@ -65,12 +66,16 @@ func TestButtons(t *testing.T) {
 				var got []string
 				for _, b := range elements(t, r) {
 					got = append(got, b.ActionID)
-					if b.Value != c.Message.Incident.Token {
+					token, reads := c.Message.Incident.Token, "Acknowledge"
+					if s := c.Message.Digest; s != nil {
+						token, reads = s.Token, notifiers.StormButton(s)
+					}
+					if len(got) == 1 && b.Text.Text != reads {
+						t.Errorf("the first button reads %q", b.Text.Text)
+					}
+					if b.Value != token {
 						t.Errorf("the button %s carries %q", b.ActionID, b.Value)
 					}
-				}
-				if len(got) > 0 && elements(t, r)[0].Text.Text != "Acknowledge" {
-					t.Errorf("the first button reads %q", elements(t, r)[0].Text.Text)
 				}
 				if strings.Join(got, " ") != want[c.Name] {
 					t.Errorf("rung %d: buttons %q, want %q", rung, got, want[c.Name])
@@ -112,7 +117,7 @@ func checkHostile(t *testing.T, s string) {
 	if memberID.MatchString(s) || groupID.MatchString(s) {
 		return // an id where an id belongs is a mention, as it should be
 	}
-	for _, kind := range []notifiers.Kind{notifiers.Page, notifiers.Reminder, notifiers.Told, notifiers.Board, notifiers.Thread, notifiers.Notice, notifiers.Report} {
+	for _, kind := range []notifiers.Kind{notifiers.Page, notifiers.Reminder, notifiers.Told, notifiers.Board, notifiers.Thread, notifiers.Notice, notifiers.Report, notifiers.Digest} {
 		for _, state := range []notifiers.State{notifiers.Triggered, notifiers.Acknowledged, notifiers.Resolved} {
 			m := notifierstest.Hostile(kind, s)
 			m.Incident.State = state
@@ -177,7 +182,7 @@ func TestTimelineKeepsTheNewestLines(t *testing.T) {
 
 // markupAllowed is what this package itself puts into angle brackets, with ids
 // and URLs of the cases only.
-var markupAllowed = regexp.MustCompile(`<@U01(JANE|RAVI)>|<!subteam\^S0CTT>|<https?://[^<>| \n]+\|(Runbook|Dashboard|Source|Silence in Alertmanager|Incident page)>`)
+var markupAllowed = regexp.MustCompile(`<@U01(JANE|RAVI)>|<!subteam\^S0CTT>|<https?://[^<>| \n]+\|(Runbook|Dashboard|Source|Silence in Alertmanager|Incident page|All incidents)>`)
 
 var entity = regexp.MustCompile(`&(amp|lt|gt);`)
 

@@ -182,8 +182,8 @@ func (n *Notifier) Deliver(ctx context.Context, m notifiers.Message) notifiers.R
 		return notifiers.Result{Verdict: notifiers.Sent, Ref: ref}
 	}
 	result := n.climb(ctx, api, token, m)
-	if result.Verdict == notifiers.Gone && m.Kind == notifiers.Reminder && !m.Edit {
-		// The page it should join was deleted. It must ring all the same.
+	if result.Verdict == notifiers.Gone && (m.Kind == notifiers.Reminder || m.Kind == notifiers.Digest) && !m.Edit {
+		// The message it should join was deleted. It must ring all the same.
 		if m.Address == "" {
 			m.Address = m.Ref.Channel
 		}

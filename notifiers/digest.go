@@ -1,0 +1,147 @@
+package notifiers
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// MaxNamed is how many incidents a digest names.
+const MaxNamed = 50
+
+// maxStormTitle is what a title may take of a line of a digest: fifty of them have
+// to fit into one message.
+const maxStormTitle = 90
+
+func stormHeadline(s *Storm) string {
+	incidents := count(s.Total, "incident", "incidents")
+	switch {
+	case s.Over:
+		return "OVER - alert storm: nothing left to answer of " + incidents
+	case s.New > 0:
+		return fmt.Sprintf("ALERT STORM grows - %d more, %d open", s.New, s.Open)
+	case s.Again:
+		return "STILL FIRING - alert storm: " + fmt.Sprintf("%d of %s open", s.Open, incidents)
+	case s.Open < s.Total:
+		return fmt.Sprintf("ALERT STORM - %d of %s open", s.Open, incidents)
+	}
+	return "ALERT STORM - " + count(s.Total, "more incident pages you", "more incidents page you")
+}
+
+// stormSentence is a digest in one line, for the notification on a phone.
+func stormSentence(m Message) string {
+	s := m.Digest
+	if s == nil {
+		return "callchain"
+	}
+	var names []string
+	of := s.Open
+	if s.New > 0 {
+		of = s.New
+	}
+	for _, n := range s.Named {
+		if n.State == Triggered && (s.New == 0 || n.New) && len(names) < 3 {
+			names = append(names, Clean(string(n.Title), maxStormTitle))
+		}
+	}
+	about := listed(names, 3)
+	if of > len(names) && len(names) > 0 {
+		about = fmt.Sprintf("%s and %d more", strings.Join(names, ", "), of-len(names))
+	}
+	return join(stop(stormHeadline(s)), stop(about), stormNext(m, brief))
+}
+
+// StormLead says what the reader has before them.
+func StormLead(m Message) string {
+	s := m.Digest
+	switch {
+	case s == nil:
+		return ""
+	case s.Over:
+		return "All of it is acknowledged or resolved. You need do nothing."
+	}
+	return fmt.Sprintf("You were paged for %s within a minute. What came beyond is named here and gets no message of its own; "+
+		"each escalates by itself, as if it had paged you alone.", count(s.Limit, "incident", "incidents"))
+}
+
+// StormNext says which of its incidents goes on first without an answer, and to whom.
+func StormNext(m Message) string { return stormNext(m, !brief) }
+
+func stormNext(m Message, short bool) string {
+	s := m.Digest
+	if s == nil || s.Next == nil || s.Over {
+		return ""
+	}
+	when := When(s.Next.At, m.Now, zone(m))
+	if short {
+		when = utc(s.Next.At, m.Now)
+	}
+	to := ""
+	if names := listed(s.Next.Names, 6); names != "" {
+		to = " to " + names
+	}
+	return "The first to escalate is " + Clean(s.NextID, maxName) + to + ", at " + when + "."
+}
+
+// StormButton is what acknowledges a digest, in words: it covers what is named.
+func StormButton(s *Storm) string {
+	if s.Asks == s.Open {
+		return "Acknowledge " + count(s.Asks, "incident", "incidents")
+	}
+	return fmt.Sprintf("Acknowledge these %d", s.Asks)
+}
+
+// StormLines names the incidents, one line each, and counts the rest.
+func StormLines(m Message) []string {
+	s := m.Digest
+	if s == nil {
+		return nil
+	}
+	var out []string
+	for i, n := range s.Named {
+		if i == MaxNamed {
+			break
+		}
+		line := Clean(n.ID, 20) + "  "
+		if n.New {
+			line += "NEW "
+		}
+		if n.Urgent {
+			line += "UNBREAK NOW "
+		}
+		line += Clean(string(n.Title), maxStormTitle)
+		if mark := n.mark(); mark != "" {
+			line += " - " + mark
+		}
+		out = append(out, line)
+	}
+	if left := LeftOut(s.Total-len(out), "", s.Page); left != "" {
+		out = append(out, left)
+	}
+	return out
+}
+
+// mark is what became of an incident; "" while it asks for an answer.
+func (n Named) mark() string {
+	by := ""
+	if n.By != "" {
+		by = " by " + Clean(n.By, 40)
+	}
+	switch n.State {
+	case Triggered:
+		return ""
+	case Acknowledged:
+		return "acknowledged" + by
+	case Snoozed:
+		return "snoozed"
+	}
+	return "resolved" + by
+}
+
+// StormSince is the heading of the incidents.
+func StormSince(m Message, opened time.Time) string {
+	if m.Digest == nil || opened.IsZero() {
+		return ""
+	}
+	return count(m.Digest.Total, "incident", "incidents") + " since " + utc(opened, m.Now)
+}
