@@ -357,7 +357,11 @@ func (s *stepper) ring() {
 	if many.Urgent {
 		wait = ringUrgent
 	}
-	again := (many.Last > many.Rung || many.Again) && s.now >= many.RungAt.plus(wait)
+	again := many.Last > many.Rung || many.Again
+	if at := many.RungAt.plus(wait); again && at > s.now && many.Rung > 0 {
+		again = false
+		many.LookAt = min(many.LookAt, at)
+	}
 	rang := false
 	for _, channel := range []string{"slack", "email"} {
 		address := many.Contacts[channel]

@@ -117,6 +117,13 @@ func (s *stepper) refresh() {
 	})
 	for i := range s.Deliveries {
 		d := &s.Deliveries[i]
+		if d.Status == Pending && d.Waits > 0 && d.Ref != (Ref{}) && s.State != Triggered && d.Sending < s.Rev {
+			// It was put off as a small change, and has become a great one.
+			d.At, d.Slot, d.Sending = s.now, false, s.Rev
+			if d.Kind == DigestDelivery {
+				d.At = max(d.At, d.Edited.plus(digestEvery))
+			}
+		}
 		if d.Status != Sent {
 			continue
 		}
@@ -215,6 +222,9 @@ func (s *stepper) arrived(d *Delivery, ref Ref) {
 		d.Done = int(d.Sending)
 	case d.Kind == DigestDelivery:
 		s.named(d)
+		if d.Ref == (Ref{}) { // not an edit: it rang
+			s.Many.RungAt = max(s.Many.RungAt, s.now)
+		}
 		if d.Parent != "" {
 			s.forget(d.ID)
 			return

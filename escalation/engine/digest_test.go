@@ -306,7 +306,7 @@ func TestDigestSurvivesACrash(t *testing.T) {
 					if err := b.Webhook(t.Context(), "main", numbered(many-1, "parsoid", true, began)); err != nil {
 						t.Fatal(err)
 					}
-					time.Sleep(90 * time.Second) // a lease, and a minute between two mails
+					time.Sleep(2 * time.Minute) // a lease, and a minute between two mails
 					for name, f := range map[string]*fake{"slack": slack, "email": email} {
 						told := map[string]bool{}
 						h := f.heard("ana")

@@ -18,6 +18,7 @@
 //	r/ID           the weekly report of one period to one recipient
 //	k/HASH         escalation.Desk: which incidents paged a person within the last minute
 //	m/ID           a digest: the incidents beyond those, in the partition of the desk
+//	t/slack        escalation.Allowance: what Slack takes from all processes together (partition 0)
 //	b/HASH         escalation.Heartbeat: an alert that must keep coming
 //	q/KEY          a record of this key that nobody could read, as it was
 //	p/weekly       when the weekly report is due (partition 0)

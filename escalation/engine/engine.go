@@ -82,27 +82,28 @@ type Config struct {
 
 // Engine carries out what escalation decides. Any number of engines may share a store.
 type Engine struct {
-	store   store.Store
-	log     *slog.Logger
-	metrics *metrics
-	snap    atomic.Pointer[Snapshot]
-	nudge   chan struct{} // a wake-up earlier than the one slept for was committed
-	asleep  atomic.Int64  // until when Run sleeps, in Unix milliseconds of the store's clock; awake: for ever
-	work    sync.WaitGroup
-	begin   func(work string)
-	turns   *turns
-	desks   desks
-	health  map[string]*health
-	slots   map[string]chan struct{} // attempts at once, per channel
-	ticks   chan struct{}            // wake-ups handled at once
-	planned atomic.Pointer[Snapshot] // the configuration that the weekly report is planned by
-	began   escalation.Instant       // attempts that were taken before are not ours
-	island  *island                  // nil: there is none to go to
-	shore   *island                  // of the engine that is the island: it pages once, and escalates nothing
-	hearing hearing
-	poison  poison
-	overdue overdue
-	witness *witnesses
+	store     store.Store
+	log       *slog.Logger
+	metrics   *metrics
+	snap      atomic.Pointer[Snapshot]
+	nudge     chan struct{} // a wake-up earlier than the one slept for was committed
+	asleep    atomic.Int64  // until when Run sleeps, in Unix milliseconds of the store's clock; awake: for ever
+	work      sync.WaitGroup
+	begin     func(work string)
+	turns     *turns
+	desks     desks
+	allowance *allowance
+	health    map[string]*health
+	slots     map[string]chan struct{} // attempts at once, per channel
+	ticks     chan struct{}            // wake-ups handled at once
+	planned   atomic.Pointer[Snapshot] // the configuration that the weekly report is planned by
+	began     escalation.Instant       // attempts that were taken before are not ours
+	island    *island                  // nil: there is none to go to
+	shore     *island                  // of the engine that is the island: it pages once, and escalates nothing
+	hearing   hearing
+	poison    poison
+	overdue   overdue
+	witness   *witnesses
 
 	draining atomic.Bool        // nothing new is sent
 	sending  context.Context    // of every attempt; over when draining takes too long
@@ -112,17 +113,18 @@ type Engine struct {
 // New makes an engine. It does nothing by itself until Run.
 func New(cfg Config, snap *Snapshot) *Engine {
 	e := &Engine{
-		store:   cfg.Store,
-		log:     cfg.Logger,
-		metrics: newMetrics(cfg.Registerer),
-		nudge:   make(chan struct{}, 1),
-		begin:   cfg.Begin,
-		turns:   newTurns(),
-		health:  map[string]*health{},
-		slots:   map[string]chan struct{}{},
-		ticks:   make(chan struct{}, 32),
-		began:   escalation.At(cfg.Store.Now()),
-		witness: newWitnesses(cfg.WitnessEvery),
+		store:     cfg.Store,
+		log:       cfg.Logger,
+		metrics:   newMetrics(cfg.Registerer),
+		nudge:     make(chan struct{}, 1),
+		begin:     cfg.Begin,
+		turns:     newTurns(),
+		allowance: &allowance{spends: make(chan struct{}, 1)},
+		health:    map[string]*health{},
+		slots:     map[string]chan struct{}{},
+		ticks:     make(chan struct{}, 32),
+		began:     escalation.At(cfg.Store.Now()),
+		witness:   newWitnesses(cfg.WitnessEvery),
 	}
 	if e.begin == nil {
 		e.begin = func(string) {}

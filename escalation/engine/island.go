@@ -128,7 +128,7 @@ func newIsland(e *Engine, cfg Island) *island {
 	i := &island{e: e, journal: cfg.Journal, doubtful: map[string]bool{}}
 	i.inner = &Engine{
 		store: inMemory{cfg.Scratch, e.store}, log: e.log.With("island", true), metrics: e.metrics, nudge: make(chan struct{}, 1),
-		turns: e.turns, health: e.health, slots: e.slots, ticks: e.ticks, began: e.began, shore: i, begin: e.begin,
+		turns: e.turns, allowance: e.allowance, health: e.health, slots: e.slots, ticks: e.ticks, began: e.began, shore: i, begin: e.begin,
 	}
 	i.inner.sending, i.inner.cut = context.WithCancel(context.Background())
 	i.inner.snap.Store(e.snap.Load())

@@ -53,6 +53,11 @@ func (e *Engine) Run(ctx context.Context) error {
 		own.Go(func() { e.island.run(ctx) })
 		defer own.Wait()
 	}
+	e.work.Go(func() {
+		defer e.contain("share what a channel takes", allowanceKey)
+		e.begin("share what a channel takes")
+		e.runSharing(ctx)
+	})
 	idle := 500 * time.Millisecond // others may have committed something that is due earlier
 	if x, ok := e.store.(exclusive); ok && x.Exclusive() {
 		idle = time.Minute // what we commit ourselves wakes us

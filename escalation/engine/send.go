@@ -100,7 +100,7 @@ func (e *Engine) send(a attempt, received time.Time) {
 			res = e.ringAgain(ctx, page.In)
 			break
 		}
-		if wait := e.turn(&d); wait > 0 {
+		if wait := e.turn(&cur.Incident, &d); wait > 0 {
 			res = notifiers.Result{Verdict: notifiers.Retry, After: wait, Err: errWait}
 			break
 		}
@@ -123,7 +123,9 @@ func (e *Engine) send(a attempt, received time.Time) {
 		}
 		res = ch.Deliver(ctx, msg)
 		if res.Verdict == notifiers.Retry && res.After > 0 && d.Channel == notifiers.Slack {
-			e.turns.hold(d, escalation.At(e.store.Now().Add(res.After)))
+			now := escalation.At(e.store.Now())
+			e.turns.hold(d, now+escalation.Instant(res.After.Milliseconds()))
+			e.allowance.hold(&d, res.After, now)
 		}
 		if e.sending.Err() != nil && res.Verdict != notifiers.Sent {
 			res.After = time.Second // we stop: that is nobody's failure
@@ -137,18 +139,6 @@ func (e *Engine) send(a attempt, received time.Time) {
 		known = nil // the others change it as well: asking is cheaper than being wrong
 	}
 	e.record(a, known, res)
-}
-
-// turn is how much longer an attempt has to wait for its turn. Pages ask for one
-// only now: those that a digest names need none.
-func (e *Engine) turn(d *escalation.Delivery) time.Duration {
-	now := escalation.At(e.store.Now())
-	if d.FirstPage() && !d.Slot {
-		if at := e.turns.next(*d, now); at > now {
-			return time.Duration(at-now) * time.Millisecond
-		}
-	}
-	return e.turns.wait(*d, now)
 }
 
 // renewing keeps the lease of an attempt alive while it is made. When that

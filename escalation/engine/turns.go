@@ -9,8 +9,8 @@ import (
 	"callchain/notifiers"
 )
 
-// turns paces conversations: one message a second each, three at once after a
-// silence. A turn is a reservation
+// turns paces conversations: one message a second each, to people three at once
+// after a silence. A turn is a reservation
 // that belongs to a delivery: asked for again it is the same, and it is given
 // back when the delivery is not needed any more. New messages do not queue
 // behind edits of older ones: when many incidents end, somebody's next page must
@@ -123,7 +123,7 @@ func (t *turns) next(d escalation.Delivery, now escalation.Instant) escalation.I
 		return at
 	}
 	own.drop(d.ID)
-	if !edit && c.atOnce(now) {
+	if (d.FirstPage() || d.Kind == escalation.DigestDelivery && !edit) && c.atOnce(now) {
 		return now
 	}
 	at := max(now, c.hold)
@@ -142,8 +142,8 @@ func (t *turns) next(d escalation.Delivery, now escalation.Instant) escalation.I
 	return at
 }
 
-// atOnce tells whether a new message may go without a turn, and counts it: the
-// first of a storm must not wait for each other.
+// atOnce tells whether a page may go without a turn, and counts it: the first of a
+// storm must not wait for each other.
 func (c *talk) atOnce(now escalation.Instant) bool {
 	if c.hold > now {
 		return false
