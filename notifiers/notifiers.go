@@ -126,6 +126,7 @@ type You struct {
 	Rounds   int
 	AckURL   string // signed link; "" when there is none
 	MayCome2 bool   // the page may reach them twice (after an ambiguous answer)
+	Beside   bool   // they were asked by hand besides whoever has it, and have not answered
 }
 
 // State is the state of an incident, as people read it.

@@ -17,10 +17,11 @@ import (
 	"callchain/notifiers"
 )
 
-// Interaction is a press of a button.
+// Interaction is a press of a button, or a form that was sent off.
 type Interaction struct {
-	Action string // ack, escalate or takeover
-	Token  string // the button's value, as it was put into Incident.Token
+	Action string  // ActionAck, ...: what was pressed, or what the form is for
+	Token  string  // as it was put into Incident.Token
+	Filled *Filled // of a form
 
 	User         Presser
 	AppID        string
@@ -28,7 +29,9 @@ type Interaction struct {
 	EnterpriseID string
 	Channel      string
 	MessageTS    string
+	Delivery     string // the id of the message's delivery; "" if the message does not say it
 	ResponseURL  string
+	TriggerID    string // opens a form, once, within three seconds
 	ActionTS     string
 }
 
@@ -41,6 +44,7 @@ func ParsePayload(payload []byte) (Interaction, error) {
 		Type        string
 		APIAppID    string `json:"api_app_id"`
 		ResponseURL string `json:"response_url"`
+		TriggerID   string `json:"trigger_id"`
 		User        struct {
 			ID       string
 			TeamID   string `json:"team_id"`
@@ -58,24 +62,44 @@ func ParsePayload(payload []byte) (Interaction, error) {
 		Actions []struct {
 			ActionID string `json:"action_id"`
 			ActionTS string `json:"action_ts"`
+			BlockID  string `json:"block_id"`
 			Value    string
+			Selected struct{ Value string } `json:"selected_option"`
 		}
+		View *submittedView
 	}
 	if err := json.Unmarshal(payload, &p); err != nil {
 		return Interaction{}, ErrPayload
 	}
-	if p.Type != "block_actions" || len(p.Actions) == 0 || p.User.ID == "" {
+	if p.User.ID == "" {
 		return Interaction{}, ErrPayload
 	}
 	press := Interaction{
-		Action:      p.Actions[0].ActionID,
-		Token:       p.Actions[0].Value,
-		ActionTS:    p.Actions[0].ActionTS,
 		User:        Presser{p.User.ID, p.User.TeamID, p.User.Username},
 		AppID:       p.APIAppID,
 		Channel:     p.Container.ChannelID,
 		MessageTS:   p.Container.MessageTS,
 		ResponseURL: p.ResponseURL,
+		TriggerID:   p.TriggerID,
+	}
+	switch {
+	case p.Type == "block_actions" && len(p.Actions) > 0:
+		a := p.Actions[0]
+		press.Action, press.Token, press.ActionTS = a.ActionID, a.Value, a.ActionTS
+		if id, ok := strings.CutPrefix(a.BlockID, blockPrefix); ok {
+			press.Delivery = id
+		}
+		if a.ActionID == more {
+			press.Action, press.Token, _ = strings.Cut(a.Selected.Value, "|")
+		}
+	case p.Type == "view_submission" && p.View != nil:
+		filled, err := p.View.filled()
+		if err != nil {
+			return Interaction{}, err
+		}
+		press.Action, press.Token, press.Filled = p.View.CallbackID, p.View.PrivateMetadata, &filled
+	default:
+		return Interaction{}, ErrPayload
 	}
 	if press.User.Name == "" {
 		press.User.Name = p.User.Name
@@ -92,11 +116,10 @@ func ParsePayload(payload []byte) (Interaction, error) {
 	if press.MessageTS == "" {
 		press.MessageTS = p.Message.TS
 	}
-	switch press.Action {
-	case actionAck, actionEscalate, actionTakeOver:
-		return press, nil
+	if press.Action == "" {
+		return Interaction{}, ErrPayload
 	}
-	return Interaction{}, ErrPayload
+	return press, nil
 }
 
 // Respond answers a press, visible to the presser alone. With a token it offers
@@ -117,7 +140,7 @@ func (n *Notifier) Respond(ctx context.Context, responseURL, text, takeOver stri
 	if takeOver != "" {
 		answer["blocks"] = []slack.Block{
 			slack.NewSectionBlock(markup(said), nil, nil),
-			slack.NewActionBlock("", button(actionTakeOver, "Take over anyway", "Take over anyway", takeOver)),
+			slack.NewActionBlock("", button(ActionTakeOver, takeOver, "")),
 		}
 	}
 	body, err := json.Marshal(answer)

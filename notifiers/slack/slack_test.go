@@ -491,7 +491,7 @@ func TestParsePayload(t *testing.T) {
 	}
 	want := Interaction{
 		Action: "ack", Token: "v1|3f|1", User: Presser{"U01JANE", "T1", "jane"}, AppID: "A1", TeamID: "T1",
-		Channel: "D01JANE", MessageTS: "1.2", ResponseURL: "https://hooks.slack.com/actions/T1/1/x", ActionTS: "1795184530.5",
+		Channel: "D01JANE", MessageTS: "1.2", ResponseURL: "https://hooks.slack.com/actions/T1/1/x", TriggerID: "1.2.3", ActionTS: "1795184530.5",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -499,9 +499,11 @@ func TestParsePayload(t *testing.T) {
 	for name, payload := range map[string]string{
 		"none":                 "",
 		"no JSON":              "{",
-		"another type":         `{"type":"view_submission","user":{"id":"U1"}}`,
+		"another type":         `{"type":"view_closed","user":{"id":"U1"}}`,
+		"nobody":               `{"type":"block_actions","actions":[{"action_id":"ack","value":"v1|3f|1"}]}`,
 		"no action":            `{"type":"block_actions","user":{"id":"U1"}}`,
-		"another app's action": strings.ReplaceAll(pressed, `"ack"`, `"boom"`),
+		"a form of nothing":    `{"type":"view_submission","user":{"id":"U1"}}`,
+		"a form without token": `{"type":"view_submission","user":{"id":"U1"},"view":{"callback_id":"snooze"}}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := ParsePayload([]byte(payload)); !errors.Is(err, ErrPayload) {
@@ -538,6 +540,8 @@ func TestParseCommand(t *testing.T) {
 func FuzzParsePayload(f *testing.F) {
 	f.Add([]byte(pressed))
 	f.Add([]byte(`{"type":"block_actions","user":{"id":"U1"},"actions":[null]}`))
+	f.Add([]byte(`{"type":"block_actions","user":{"id":"U1"},"actions":[{"action_id":"more","block_id":"delivery.x","selected_option":{"value":"snooze|v1|3f|1"}}]}`))
+	f.Add([]byte(submitted))
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		press, err := ParsePayload(payload)
 		if err != nil && press != (Interaction{}) {
