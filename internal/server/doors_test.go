@@ -152,7 +152,7 @@ func TestSlackUnsigned(t *testing.T) {
 	if b.engine.asked != 0 {
 		t.Error("something was done")
 	}
-	if w := b.signed("/slack/commands", "command=%2Fcallchain"); w.Code != 200 || !strings.Contains(w.Body.String(), "ephemeral") {
+	if w := b.signed("/slack/commands", "command=%2Fcallchain&user_id=U01ANA"); w.Code != 200 || !strings.Contains(w.Body.String(), "ephemeral") {
 		t.Errorf("command: %d %s", w.Code, w.Body)
 	}
 	if w := b.signed("/slack/events", `{"type":"url_verification","challenge":"abc"}`); w.Code != 200 || strings.TrimSpace(w.Body.String()) != "abc" {

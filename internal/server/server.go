@@ -126,9 +126,9 @@ func New(d Deps) *Server {
 	if !d.Split {
 		open = private
 	}
-	open.Handle("/slack/interactions", methods{"POST": s.slackInteraction})
-	open.Handle("/slack/commands", methods{"POST": s.slackCommand})
-	open.Handle("/slack/events", methods{"POST": s.slackEvent})
+	open.Handle("/slack/interactions", methods{"POST": s.slackDoor(slack.KindInteraction)})
+	open.Handle("/slack/commands", methods{"POST": s.slackDoor(slack.KindCommand)})
+	open.Handle("/slack/events", methods{"POST": s.slackEvents})
 	open.Handle("/ack/{token}", methods{"GET": s.ackPage, "POST": s.ackPress})
 	open.Handle("/-/healthy", methods{"GET": s.healthy})
 

@@ -3,16 +3,12 @@ package slack
 import (
 	"bytes"
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -20,17 +16,6 @@ import (
 
 	"callchain/notifiers"
 )
-
-// Errors of ParseInteraction.
-var (
-	// ErrSignature: the request does not come from Slack, or is too old: 401.
-	ErrSignature = errors.New("the request is not signed by Slack")
-	// ErrPayload: the request is Slack's but holds no press of ours: 400.
-	ErrPayload = errors.New("the payload is not a press of a button of callchain's")
-)
-
-// window is how far a request's time may be from ours.
-const window = 5 * time.Minute
 
 // Interaction is a press of a button.
 type Interaction struct {
@@ -50,50 +35,7 @@ type Interaction struct {
 // Presser is who pressed, as Slack names them.
 type Presser struct{ ID, TeamID, Name string }
 
-// Verify checks Slack's signature over a raw body. The secrets are tried in
-// turn: the old one stays valid for a day when it is regenerated.
-func Verify(header http.Header, body []byte, signing []string, now time.Time) error {
-	stamp := header.Get("X-Slack-Request-Timestamp")
-	seconds, err := strconv.ParseInt(stamp, 10, 64)
-	if err != nil || now.Sub(time.Unix(seconds, 0)).Abs() > window {
-		return ErrSignature
-	}
-	hexed, ok := strings.CutPrefix(header.Get("X-Slack-Signature"), "v0=")
-	if !ok {
-		return ErrSignature
-	}
-	given, err := hex.DecodeString(hexed)
-	if err != nil {
-		return ErrSignature
-	}
-	for _, secret := range signing {
-		if secret == "" {
-			continue
-		}
-		mac := hmac.New(sha256.New, []byte(secret))
-		mac.Write([]byte("v0:" + stamp + ":"))
-		mac.Write(body)
-		if hmac.Equal(mac.Sum(nil), given) {
-			return nil
-		}
-	}
-	return ErrSignature
-}
-
-// ParseInteraction checks the signature of a request to the interactivity URL
-// and reads the press in it. The body is the raw one; limit it to 1 MiB.
-func ParseInteraction(header http.Header, body []byte, signing []string, now time.Time) (Interaction, error) {
-	if err := Verify(header, body, signing, now); err != nil {
-		return Interaction{}, err
-	}
-	form, err := url.ParseQuery(string(body))
-	if err != nil {
-		return Interaction{}, ErrPayload
-	}
-	return ParsePayload([]byte(form.Get("payload")))
-}
-
-// ParsePayload reads a press as Socket Mode delivers it, without a signature.
+// ParsePayload reads what was pressed: a payload of KindInteraction.
 func ParsePayload(payload []byte) (Interaction, error) {
 	var p struct {
 		Type        string
