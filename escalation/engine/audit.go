@@ -18,7 +18,9 @@ import (
 const (
 	auditEvery = 10 * time.Minute
 	auditGrace = 5 * time.Minute // overdue by more is not late but forgotten
-	auditMost  = 1000            // repairs of one pass: more of them are no lost timers but an overload
+	auditPiece = 256             // records, and then
+	auditPause = 20 * time.Millisecond
+	auditMost  = 1000 // repairs of one pass: more of them are no lost timers but an overload
 )
 
 // RunAudit looks, every ten minutes or so, for records that want to be woken and
@@ -61,13 +63,19 @@ const (
 
 func (e *Engine) audit(ctx context.Context) error {
 	now := e.store.Now()
+	// After an outage, or a start, what is overdue is being caught up with.
+	settled := e.hearing.lasted(now) > auditGrace
 	var found []finding
 	var broken []store.Record
 	var damage error
+	seen := 0
 	for _, prefix := range []string{"i/", "g/", "n/", "r/", "b/"} {
 		err := e.store.Scan(ctx, prefix, func(rec store.Record) bool {
+			if seen++; seen%auditPiece == 0 {
+				pause(ctx, auditPause) // pages come before this
+			}
 			late := !rec.Wake.IsZero() && now.Sub(rec.Wake) > auditGrace
-			if rec.Data == nil || !rec.Wake.IsZero() && !late {
+			if rec.Data == nil || !rec.Wake.IsZero() && !(late && settled) {
 				return true
 			}
 			needs, err := needsWake(rec)

@@ -44,33 +44,33 @@ func (e *Engine) beats(ctx context.Context, source string, w routing.Webhook) (r
 			continue
 		}
 		e.metrics.heartbeats.WithLabelValues(source).Inc()
-		partition, _ := heartbeatKey(h)
-		if e.island != nil && e.island.on(partition) {
-			continue // the time without a store counts as no silence
+		note := e.beat
+		if e.island != nil {
+			note = e.island.beat
 		}
-		switch err := e.beat(ctx, h); {
-		case err == nil:
-		case e.island != nil && isAway(err):
-			e.island.lose(partition, err)
-		default:
+		if err := note(ctx, h, e.store.Now()); err != nil {
 			return w, fmt.Errorf("note a heartbeat: %w", err)
 		}
 	}
 	return w, nil
 }
 
-// beat notes one beat, and ends the incident of one that was missed.
-func (e *Engine) beat(ctx context.Context, h config.Heartbeat) error {
+// beat notes a beat that came at an instant, and ends the incident of one that was
+// missed.
+func (e *Engine) beat(ctx context.Context, h config.Heartbeat, at time.Time) error {
 	partition, key := heartbeatKey(h)
 	for {
 		rec, had, err := e.loadHeartbeat(ctx, partition, key)
 		if err != nil {
 			return err
 		}
+		if escalation.At(at) < had.SeenAt {
+			return nil // it was kept on the island, and others came since
+		}
 		now := e.store.Now()
 		was := had
 		had.Source, had.Match = h.Source.V, escalation.HeartbeatMatch(h)
-		next, changed := had.Beat(now, time.Duration(h.Every.V))
+		next, changed := had.Beat(at, time.Duration(h.Every.V))
 		if !changed && rec.Version != 0 {
 			return nil
 		}
@@ -245,6 +245,15 @@ func heartbeatKey(h config.Heartbeat) (partition uint8, key string) {
 	return sum[0], "b/" + hex.EncodeToString(sum[:10])
 }
 
+// beatPartition is the partition of a heartbeat's record.
+func beatPartition(key string) (uint8, bool) {
+	b, err := hex.DecodeString(strings.TrimPrefix(key, "b/"))
+	if err != nil || len(b) == 0 {
+		return 0, false
+	}
+	return b[0], true
+}
+
 // missedID is an incident's id in the partition of the heartbeat's record.
 func missedID(key store.Key, now time.Time) string {
 	sum := sha256.Sum256([]byte(key.ID + "\x00" + now.UTC().Format(time.RFC3339Nano)))
@@ -277,6 +286,16 @@ func (h *hearing) badly() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.last = 0
+}
+
+// lasted is for how long timers have been read without a gap.
+func (h *hearing) lasted(now time.Time) time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.last == 0 {
+		return 0
+	}
+	return now.Sub(h.since.Time())
 }
 
 func (h *hearing) from() escalation.Instant {

@@ -41,6 +41,7 @@ type intake struct {
 func (e *Engine) take(ctx context.Context, in intake) error {
 	gid, partition := escalation.GroupID(in.source, in.w.GroupLabels)
 	quiet := map[escalation.StaleRule]bool{}
+	var given map[string]string // ids that are kept already
 	for {
 		snap := e.snap.Load()
 		group, incs, err := e.loadGroup(ctx, partition, gid)
@@ -49,6 +50,9 @@ func (e *Engine) take(ctx context.Context, in intake) error {
 		}
 		now := e.store.Now()
 		at, born := in.again.as(now)
+		if given != nil {
+			born = given
+		}
 		out := escalation.IngestBorn(group.Group, incidentsOf(incs), in.source, in.w, at, snap.env(), quiet, born)
 		more := false
 		for _, rule := range out.StaleRules {
@@ -75,6 +79,7 @@ func (e *Engine) take(ctx context.Context, in intake) error {
 		if in.keep != nil {
 			// Who cannot be told that it is kept is told again; the page goes out.
 			kept, in.keep = in.keep(bornIn(out.Incidents)), nil
+			given = bornIn(out.Incidents[len(incs):]) // also if somebody is faster now
 		}
 		switch err := e.commit(ctx, &t); {
 		case errors.Is(err, store.ErrConflict) && kept == nil:

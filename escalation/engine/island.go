@@ -157,6 +157,16 @@ func (i *island) on(p uint8) bool {
 	return part.away || !part.full && len(part.waiting)+part.coming > 0
 }
 
+// waits tells whether the timers of a partition wait for what was kept for it, as
+// they all do when nothing of the store answers. Who claimed one claims it again
+// when its lease is over.
+func (i *island) waits(p uint8) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	part := &i.parts[p]
+	return !part.full && len(part.waiting)+part.coming > 0 && (part.since.IsZero() || time.Since(part.since) < stable+timersWait)
+}
+
 // lose notes that a partition does not answer.
 func (i *island) lose(p uint8, why error) {
 	i.mu.Lock()

@@ -100,6 +100,13 @@ func (i *island) again(ctx context.Context, p uint8, ev event) (err error) {
 		i.known.learn(gid, *ev.Webhook)
 		return nil
 	}
+	if ev.Beat != "" {
+		h := configured(i.e.snap.Load(), store.Key{Partition: p, ID: ev.Beat})
+		if h == nil {
+			return nil // it is not configured any more
+		}
+		return i.e.beat(ctx, *h, ev.At.Time())
+	}
 	do := ev.act()
 	if ev.Result != nil {
 		do = *ev.Result

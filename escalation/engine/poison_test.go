@@ -467,3 +467,25 @@ func TestUnreadableRecordsAreFound(t *testing.T) {
 		}
 	})
 }
+
+// What is overdue after a start, or an outage, is caught up with: that is no lost timer.
+func TestAuditorAfterAnOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := mem.New()
+		a := start(t, st.Open(), &fake{}, &fake{})
+		if err := a.Webhook(t.Context(), "main", webhook("Slow", "parsoid", "page", true, time.Now())); err != nil {
+			t.Fatal(err)
+		}
+		a.stop()
+		time.Sleep(time.Hour)
+		b := start(t, &forgetful{Store: st.Open(), lost: "i/" + only(t, a.Engine).ID}, &fake{}, &fake{}) // it claims something else first
+		time.Sleep(time.Minute)
+		if err := b.audit(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if n := testutil.ToFloat64(b.metrics.repairs.WithLabelValues(forgotten)); n != 0 || len(b.email.notices()) > 0 {
+			t.Errorf("%v findings a minute after the start, told %q", n, b.email.notices())
+		}
+	})
+}

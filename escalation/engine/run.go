@@ -97,6 +97,9 @@ func (e *Engine) Run(ctx context.Context) error {
 		e.metrics.storeUp.Set(1)
 		e.hearing.well(e.store.Now())
 		for _, rec := range due.Records {
+			if e.island != nil && e.island.waits(rec.Key.Partition) {
+				continue
+			}
 			select {
 			case e.ticks <- struct{}{}:
 			case <-ctx.Done():

@@ -46,12 +46,15 @@ func (e *Engine) send(a attempt, received time.Time) {
 	// The wait for a free place counts against the attempt.
 	select {
 	case e.slots[d.Channel] <- struct{}{}:
-		defer func() { <-e.slots[d.Channel] }()
 	case <-ctx.Done():
 		stop()
 		e.record(a, nil, notifiers.Result{Verdict: notifiers.Retry, After: time.Second, Err: errWait})
 		return
 	}
+
+	// Not while the outcome is recorded: with a store that fails that takes a minute.
+	leave := sync.OnceFunc(func() { <-e.slots[d.Channel] })
+	defer leave()
 
 	// Somebody may have answered since the intent was committed.
 	cur, err := e.look(ctx, a.as)
@@ -111,6 +114,7 @@ func (e *Engine) send(a attempt, received time.Time) {
 		}
 	}
 	stop()
+	leave()
 	known := &cur
 	if !a.alone {
 		known = nil // the others change it as well: asking is cheaper than being wrong

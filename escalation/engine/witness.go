@@ -348,7 +348,8 @@ func (e *Engine) heed(ctx context.Context, m member, look escalation.Look, absen
 	if err != nil {
 		return err
 	}
-	if ev := l.Vanish(absent); ev != nil {
+	// A webhook that spoke of it since the question may have told that it fires again.
+	if ev := l.Vanish(absent); ev != nil && l.SeenAt < look.At {
 		after, answer, err := e.apply(ctx, l.ID, ev, &l, false)
 		if err != nil {
 			return err
