@@ -146,26 +146,41 @@ func (s *stepper) show(a Alert) {
 // flappingAfter is how many times an incident may fire again and page at once.
 const flappingAfter = 5
 
+// Flapping tells whether it fired again so often that firing again pages nobody
+// at once any more.
+func (inc *Incident) Flapping() bool { return inc.Opens >= flappingAfter }
+
 // reopen goes on where the incident was: with whoever had acknowledged it not
-// long ago, else at the step that the chain had reached.
+// long ago, snoozed if it was, else at the step that the chain had reached.
 func (s *stepper) reopen() {
 	was := s.Urgency
 	s.State, s.ClosedAt, s.ArchiveAt, s.ClosedBy = Triggered, 0, 0, nil
 	s.Opens++
 	s.FactDay = s.env.Day(s.at)
+	s.uphold()
 	s.Urgency = s.Episodes.highest()
+	s.setUrgency(s.Declared)
 	again := "fires again: " + s.alertWords(s.Firing())
 	worse := s.Urgency.Rank() > was.Rank()
-	if s.Ack != nil && !worse && s.now < s.Ack.At.plus(s.env.Settings.AckExpires.For(s.Urgency)) {
+	if s.Ack != nil && !worse && s.holds(s.Ack) {
 		s.State = Acknowledged
 		s.note(again+"; it stays with "+s.Ack.String(), s.Ack.Handle).Mention = s.Ack.Handle
 		s.Rev++
 		return
 	}
-	s.Ack = nil
+	if s.SnoozedUntil > s.now && !worse {
+		s.State = Snoozed
+		s.note(again+"; it is snoozed until "+clock(s.SnoozedUntil), "")
+		s.Rev++
+		return
+	}
+	s.Ack, s.SnoozedUntil, s.SnoozedBy = nil, 0, nil
 	flapping := s.Opens > flappingAfter
-	if flapping {
-		again += "; it flaps, so firing again pages nobody at once any more"
+	switch {
+	case flapping:
+		again += "; it flaps, so that pages nobody at once"
+	case s.Flapping():
+		again += "; it flaps: from now on firing again pages nobody at once"
 	}
 	s.note(again, "")
 	s.boards()
@@ -205,8 +220,13 @@ func (s *stepper) resume(quietly bool) {
 func (s *stepper) rise(why, by string) {
 	old := s.Urgency
 	s.setUrgency(s.Episodes.highest())
-	s.note(fmt.Sprintf("urgency rises from %s to %s: %s", old, s.Urgency, why), by)
-	s.State, s.Ack = Triggered, nil
+	s.restart(fmt.Sprintf("urgency rises from %s to %s: %s", old, s.Urgency, why), by)
+}
+
+// restart begins anew at step 1, whoever has acknowledged or snoozed it.
+func (s *stepper) restart(why, by string) {
+	s.note(why, by)
+	s.State, s.Ack, s.SnoozedUntil, s.SnoozedBy = Triggered, nil, 0, nil
 	s.boards()
 	s.start()
 }

@@ -67,7 +67,8 @@ type ResolveByHand struct{ By Actor }
 // that it had reached.
 type Unacknowledge struct{ By Actor }
 
-// StillOn renews an acknowledgement that is about to end.
+// StillOn renews an acknowledgement that is about to end. Only whoever has
+// acknowledged can say so; so does their Acknowledge, once they were asked.
 type StillOn struct{ By Actor }
 
 // EscalateTo pages somebody in particular at once, beside whoever has
@@ -87,7 +88,8 @@ type Reassign struct {
 	To       string
 }
 
-// Snooze pauses paging until an instant.
+// Snooze pauses paging until an instant, at most MaxSnooze away. It ends an
+// acknowledgement.
 type Snooze struct {
 	By       Actor
 	TakeOver bool
@@ -101,7 +103,7 @@ type Declare struct {
 	Urgency config.Urgency
 }
 
-// Remark is a note for the timeline.
+// Remark is a note for the timeline, of at most MaxRemark characters.
 type Remark struct {
 	By   Actor
 	Text string
@@ -172,6 +174,8 @@ const (
 	NotAcked   AnswerKind = "not_acknowledged" // nobody has acknowledged it now
 	NoTarget   AnswerKind = "no_target"        // To names nobody whom the catalog knows and a channel reaches
 	BadTime    AnswerKind = "bad_time"         // until is past, or too far away
+	NotHigher  AnswerKind = "not_higher"       // a declared urgency that is lower than it has: it never falls
+	Practice   AnswerKind = "practice"         // it is a test page or a drill: nothing is broken
 	Recorded   AnswerKind = "recorded"         // kept on disk while the store is away; what it does is decided later
 )
 
@@ -180,4 +184,5 @@ type Answer struct {
 	Kind AnswerKind
 	By   Actor
 	At   Instant
+	Why  string // NoTarget, BadTime: the reason, and what to do
 }

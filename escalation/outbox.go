@@ -29,6 +29,10 @@ type contact struct{ channel, address string }
 func (e Env) contact(handle string) []contact {
 	p := e.Router.Catalog().Person(handle)
 	if p == nil {
+		// A member of the workspace whom the catalog lacks, and who took over.
+		if id, ok := strings.CutPrefix(handle, "slack:"); ok && id != "" && e.Channels["slack"] {
+			return []contact{{"slack", id}}
+		}
 		return nil
 	}
 	var out []contact
@@ -88,7 +92,9 @@ func (s *stepper) add(d Delivery) {
 func (inc *Incident) over(d *Delivery) bool {
 	switch d.Kind {
 	case PageDelivery, ReminderDelivery:
-		return inc.State != Triggered
+		return inc.State != Triggered && !(d.Hand != 0 && inc.Open() && inc.Beside.asks(d.To))
+	case QuestionDelivery:
+		return inc.State != Acknowledged || inc.Ack == nil || inc.Ack.Asked == 0 || inc.Ack.Handle != d.To
 	case BoardDelivery:
 		return inc.State == Resolved
 	}
@@ -283,7 +289,7 @@ func (s *stepper) gone(d *Delivery, why string) {
 		d.Status, d.Done = Sent, int(d.Sending)
 		return
 	}
-	if !s.Open() || d.Kind == PageDelivery && s.State != Triggered {
+	if !s.Open() || d.Kind == PageDelivery && s.over(d) {
 		d.Status, d.Rev = Sent, s.Rev
 		return
 	}
@@ -300,7 +306,7 @@ func (s *stepper) otherChannel(id string) bool {
 		return false
 	}
 	d := *found
-	if d.Kind != PageDelivery || d.Ref != (Ref{}) || s.State != Triggered {
+	if d.Kind != PageDelivery || d.Ref != (Ref{}) || s.over(&d) {
 		return false
 	}
 	for i := range s.Deliveries {
@@ -340,7 +346,8 @@ func (inc *Incident) ready(d *Delivery) bool {
 		return true
 	}
 	parent := inc.Delivery(d.Parent)
-	return parent != nil && parent.Ref != (Ref{})
+	// A question can stand alone, when the page is not kept any more.
+	return parent != nil && parent.Ref != (Ref{}) || d.Kind == QuestionDelivery
 }
 
 // Take marks what is due as being sent, by whoever commits the returned
@@ -415,6 +422,19 @@ func (inc *Incident) Wake() Instant {
 		consider(inc.RemindAt)
 		consider(inc.ExhaustAt)
 		consider(inc.holdUntil())
+	}
+	if inc.State == Acknowledged && inc.Ack != nil {
+		consider(inc.Ack.Expires)
+		if inc.Ack.Asked == 0 {
+			consider(inc.Ack.AskAt)
+		}
+	}
+	if inc.State == Snoozed {
+		consider(inc.SnoozedUntil)
+	}
+	if inc.Open() && inc.Beside != nil {
+		consider(inc.Beside.Until)
+		consider(inc.Beside.RemindAt)
 	}
 	if inc.Open() {
 		consider(inc.ReviewAt)

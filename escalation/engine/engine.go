@@ -183,16 +183,40 @@ func (e *Engine) Do(ctx context.Context, id string, ev escalation.Event) (escala
 }
 
 func (e *Engine) do(ctx context.Context, id string, ev escalation.Event) (escalation.Incident, escalation.Answer, error) {
-	if esc, ok := ev.(escalation.Escalate); ok && esc.From == nil {
+	if needsPlace(ev) {
 		// Meant is the step that is current now, whoever else moves meanwhile.
 		cur, err := e.load(ctx, id)
 		if err != nil {
 			return escalation.Incident{}, escalation.Answer{}, err
 		}
-		place := cur.Place()
-		esc.From, ev = &place, esc
+		ev = at(ev, cur.Place())
 	}
 	return e.apply(ctx, id, ev, nil, false)
+}
+
+// needsPlace tells whether an event is for the step that is current, and does not
+// say which one that is.
+func needsPlace(ev escalation.Event) bool {
+	switch ev := ev.(type) {
+	case escalation.Escalate:
+		return ev.From == nil
+	case escalation.Disown:
+		return ev.From == nil
+	}
+	return false
+}
+
+// at is the event, said of a step.
+func at(ev escalation.Event, p escalation.Place) escalation.Event {
+	switch ev := ev.(type) {
+	case escalation.Escalate:
+		ev.From = &p
+		return ev
+	case escalation.Disown:
+		ev.From = &p
+		return ev
+	}
+	return ev
 }
 
 // apply loads, steps and commits until no one else is faster. known is what the

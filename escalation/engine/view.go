@@ -47,7 +47,7 @@ func (e *Engine) message(snap *Snapshot, inc *escalation.Incident, d escalation.
 		conceal(&msg.Incident)
 	}
 	switch d.Kind {
-	case escalation.PageDelivery, escalation.ReminderDelivery, escalation.ToldDelivery:
+	case escalation.PageDelivery, escalation.ReminderDelivery, escalation.ToldDelivery, escalation.QuestionDelivery:
 		msg.You = you(snap, inc, d, now)
 		msg.You.MayCome2 = msg.You.MayCome2 || e.shore != nil
 		if p := snap.Catalog.Person(d.To); p != nil {
@@ -102,6 +102,11 @@ func you(snap *Snapshot, inc *escalation.Incident, d escalation.Delivery, now ti
 	}
 	if p := snap.Catalog.Person(d.To); p != nil {
 		y.Timezone = p.Timezone
+	} else if inc.Ack != nil && inc.Ack.Handle == d.To {
+		y.Name = inc.Ack.String()
+	}
+	if d.Hand != 0 {
+		y.Steps = 0 // out of the chain's order
 	}
 	if d.Channel == notifiers.Email && snap.Link != nil && inc.Open() {
 		y.AckURL = snap.Link(inc.ID, d.To, now.Add(7*24*time.Hour))
@@ -187,6 +192,13 @@ func view(snap *Snapshot, inc *escalation.Incident, now time.Time) notifiers.Inc
 		v.Assessment = "" // it is about a team's Alertmanager, not about something owned
 	case escalation.Alerts, escalation.Test, escalation.Notice, escalation.Report:
 	}
+	if inc.State == escalation.Acknowledged && inc.Ack != nil {
+		v.AckExpires = inc.Ack.Expires.Time()
+	}
+	if inc.State == escalation.Snoozed {
+		v.SnoozedUntil = inc.SnoozedUntil.Time()
+	}
+	v.Flapping = inc.Flapping()
 	who(&v, snap, inc)
 	v.Next = next(snap, inc, now)
 	v.Held = notifiers.Untrusted(inc.HeldBecause())
@@ -348,6 +360,9 @@ func who(v *notifiers.Incident, snap *Snapshot, inc *escalation.Incident) {
 	if inc.Ack != nil && inc.State != escalation.Triggered {
 		v.By, v.ByVia, v.ByAt = inc.Ack.String(), inc.Ack.Via, inc.Ack.At.Time()
 	}
+	if inc.State == escalation.Snoozed && inc.SnoozedBy != nil {
+		v.By, v.ByVia, v.ByAt = inc.SnoozedBy.String(), inc.SnoozedBy.Via, time.Time{}
+	}
 	if inc.ClosedBy != nil {
 		v.By, v.ByVia, v.ByAt = inc.ClosedBy.String(), inc.ClosedBy.Via, inc.ClosedAt.Time()
 	}
@@ -382,12 +397,13 @@ func next(snap *Snapshot, inc *escalation.Incident, now time.Time) *notifiers.Ne
 	if at.Before(now) {
 		at = now
 	}
+	from, handles := inc.Ahead()
 	paged := map[string]bool{}
-	for _, h := range inc.RoundPaged {
+	for _, h := range handles {
 		paged[h] = true
 	}
 	n := &notifiers.Next{At: at}
-	c := snap.Router.Chain(inc.Target, inc.Urgency, at, inc.Through+1, paged)
+	c := snap.Router.Chain(inc.Target, inc.Urgency, at, from, paged)
 	if len(c.Steps) == 0 && inc.Round < c.Rounds {
 		n.Again = true
 		c = snap.Router.Chain(inc.Target, inc.Urgency, at, 0, nil)
