@@ -55,7 +55,13 @@ type Ref struct {
 type Message struct {
 	ID      string // of the delivery: the same on every attempt
 	Attempt int    // from 1
+	Tries   int    // attempts that failed since the message last arrived
 	Kind    Kind
+
+	// PerhapsSince is when an attempt began, by this process or another one, that
+	// perhaps brought the message without anybody's hearing of it: where the channel
+	// can be read, it is looked for before it is sent again. Zero: there was none.
+	PerhapsSince time.Time
 
 	// Address is where it goes. Slack: a member id, a conversation's id or
 	// #name; "" with Email set: the member is looked up by it. E-mail: the address.

@@ -21,12 +21,19 @@ func (e *Engine) message(snap *Snapshot, inc *escalation.Incident, d escalation.
 	msg := notifiers.Message{
 		ID:       d.ID,
 		Attempt:  d.Attempt,
+		Tries:    d.Tries,
 		Kind:     notifiers.Kind(d.Kind),
 		Address:  d.Address,
 		Ref:      notifiers.Ref{Channel: d.Ref.Channel, TS: d.Ref.TS},
 		Edit:     d.Ref != (escalation.Ref{}),
 		ReadOnly: d.ReadOnly,
 		Now:      now,
+	}
+	switch {
+	case d.Doubt != 0:
+		msg.PerhapsSince = d.Doubt.Time()
+	case d.Maybe > 0: // by an island, which has no leases
+		msg.PerhapsSince = inc.OpenedAt.Time()
 	}
 	if d.Kind == escalation.NoticeDelivery {
 		msg.Notice = &notifiers.Text{Title: inc.Title, Body: notifiers.Untrusted(inc.Body)}
