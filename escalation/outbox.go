@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"callchain/routing"
 	"callchain/routing/catalog"
 )
 
@@ -171,7 +172,7 @@ func (s *stepper) result(r Result) Answer {
 		d.At = s.now.plus(probeEvery)
 		s.otherChannel(d.ID)
 	case VerdictRefused:
-		s.refused(d, r.Error)
+		s.refused(d, r.Error, r.Cure)
 	case VerdictGone:
 		s.gone(d, r.Error)
 	}
@@ -239,8 +240,9 @@ func (s *stepper) forget(id string) {
 	s.Deliveries = slices.DeleteFunc(s.Deliveries, func(d Delivery) bool { return d.ID == id })
 }
 
-// refused records that an address will never take the message.
-func (s *stepper) refused(d *Delivery, why string) {
+// refused records that an address will never take the message; wrong: because the
+// catalog's address is none, or none any more.
+func (s *stepper) refused(d *Delivery, why string, wrong bool) {
 	d.Error = why
 	if d.Ref != (Ref{}) { // an edit: the message itself is there
 		d.Status, d.Rev = Sent, s.Rev
@@ -256,12 +258,20 @@ func (s *stepper) refused(d *Delivery, why string) {
 			s.skipUnreachable()
 		}
 	case BoardDelivery:
-		s.boardRefused(*d, why)
+		s.boardRefused(*d, why, wrong)
+	case NoticeDelivery:
+		// What callchain says about itself must not be lost with the channel it is about.
+		if address := s.env.Channel; d.Channel == "slack" && address != "" && address != d.Address {
+			s.add(Delivery{ID: deliveryID(s.ID, "notice", address), Kind: NoticeDelivery, Channel: "slack", To: d.To, Address: address})
+		}
 	}
 }
 
 // boardRefused falls back from a team's channel to the common one.
-func (s *stepper) boardRefused(d Delivery, why string) {
+func (s *stepper) boardRefused(d Delivery, why string, wrong bool) {
+	if wrong {
+		s.risk(routing.RiskMissingReference)
+	}
 	s.note("the board "+d.Address+" did not take the message: "+why, "")
 	address := s.env.Channel
 	if d.Channel != "slack" || d.ReadOnly || address == "" || address == d.Address {

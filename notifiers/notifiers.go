@@ -200,6 +200,16 @@ type Incident struct {
 	Token string
 }
 
+// Conceal leaves of a confidential incident what people may know who were told of
+// it before it was confidential, or before they could read along.
+func (in *Incident) Conceal() {
+	in.AlertName, in.Summary, in.Alerts = "an alert", "The details are confidential.", nil
+	if in.Held != "" {
+		in.Held = "kept quiet in Alertmanager"
+	}
+	in.Matched, in.Runbook, in.Dashboard, in.Source, in.Silence, in.Page = "", "", "", "", "", ""
+}
+
 // Alert is one alert as shown.
 type Alert struct {
 	Firing   bool
@@ -257,4 +267,5 @@ type Result struct {
 	Ref     Ref
 	After   time.Duration
 	Err     error
+	Cure    bool // it ends only when a person does something: self.team is told. Of a refusal: the address is wrong
 }

@@ -51,7 +51,7 @@ func (e *Engine) message(snap *Snapshot, inc *escalation.Incident, d escalation.
 	}
 	msg.Incident.Revision = d.Sending
 	if t := snap.Catalog.Team(d.To); inc.Confidential && d.Kind == escalation.BoardDelivery && t != nil && t.Kind == config.Volunteer {
-		conceal(&msg.Incident)
+		msg.Incident.Conceal()
 	}
 	switch d.Kind {
 	case escalation.PageDelivery, escalation.ReminderDelivery, escalation.ToldDelivery:
@@ -83,16 +83,6 @@ func (e *Engine) message(snap *Snapshot, inc *escalation.Incident, d escalation.
 	case escalation.NoticeDelivery:
 	}
 	return msg
-}
-
-// conceal leaves of an incident what people may know who were told of it before
-// it was confidential.
-func conceal(v *notifiers.Incident) {
-	v.AlertName, v.Summary, v.Alerts = "an alert", "The details are confidential.", nil
-	if v.Held != "" {
-		v.Held = "kept quiet in Alertmanager"
-	}
-	v.Matched, v.Runbook, v.Dashboard, v.Source, v.Silence, v.Page = "", "", "", "", "", ""
 }
 
 func appendSlack(ids []string, snap *Snapshot, handle string) []string {

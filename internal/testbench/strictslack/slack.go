@@ -47,8 +47,10 @@ type Channel struct {
 	Private  bool
 	Member   bool // the app is in it
 	Archived bool
-	External bool // shared with another organisation
-	ReadOnly bool // the app may not post
+	External bool     // shared with another organisation
+	Was      []string // earlier names
+	Users    []string // who is in it, beside the app
+	ReadOnly bool     // the app may not post
 }
 
 // Group is a user group.
