@@ -167,8 +167,8 @@ func (n *Notifier) keepsFrom(ctx context.Context, m *notifiers.Message) bool {
 
 // outsiders tells whether others than the organisation's own people read a channel.
 func (n *Notifier) outsiders(ctx context.Context, address string) bool {
-	if address == "" || isID(address, "DUW") {
-		return false
+	if address == "" || !named(address) && address[0] != 'C' && address[0] != 'G' {
+		return false // of one person
 	}
 	p, ok := n.place(address)
 	if !ok && !n.lacks("info") {

@@ -208,7 +208,7 @@ func (c call) refusal(r slack.SlackErrorResponse) notifiers.Result {
 			result.Verdict, result.Err = notifiers.Retry, &failure{code: r.Err, text: words}
 		}
 	case c.read && r.Err == "missing_scope", c.read && r.Err == "enterprise_is_restricted":
-		result.Verdict = notifiers.Refused // only the look-up is forbidden, posting may work
+		result.Verdict, result.Cure = notifiers.Refused, true // only the look-up is forbidden, posting may work
 	}
 	return result
 }

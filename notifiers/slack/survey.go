@@ -87,7 +87,7 @@ func (n *Notifier) survey(ctx context.Context, names []string) (found, former ma
 	want := map[string][]string{} // name without "#" -> as it was written
 	var ids []string
 	for _, name := range names {
-		if isID(name, "CG") {
+		if !named(name) {
 			ids = append(ids, name)
 			continue
 		}
@@ -337,11 +337,6 @@ func (n *Notifier) ask(ctx context.Context, do func(*slack.Client) error) error 
 func code(err error) string {
 	r, _ := errors.AsType[slack.SlackErrorResponse](err)
 	return r.Err
-}
-
-// isID tells an id of Slack's, which begins with one of these letters, from a name.
-func isID(s, first string) bool {
-	return len(s) >= 8 && strings.Contains(first, s[:1]) && strings.ToUpper(s) == s && !strings.ContainsAny(s, "-_#. ")
 }
 
 // alongside calls f for all, a few at once, and returns the first error.

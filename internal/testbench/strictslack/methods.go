@@ -152,6 +152,11 @@ func (s *Slack) content(name string, a url.Values) (code string, problems []stri
 		for _, p := range found {
 			problems = append(problems, p.String())
 		}
+		if s.Refuse != nil {
+			if at, no := s.Refuse(blocks); no {
+				problems = append(problems, Problem{"refused by the test", at}.String())
+			}
+		}
 		switch {
 		case len(problems) > 0:
 			return "invalid_blocks", problems

@@ -102,6 +102,10 @@ type Slack struct {
 	TeamID, AppID string
 	BotUserID     string
 
+	// Refuse lets Slack dislike the blocks of a message for reasons of its own
+	// (invalid_blocks): where, and whether.
+	Refuse func(blocks string) (pointer string, refuse bool)
+
 	t       testing.TB
 	cfg     Config
 	server  *httptest.Server
