@@ -127,6 +127,7 @@ type Result struct {
 	Ref      Ref
 	After    int64  // milliseconds that the channel asked us to wait; 0: no wish
 	Error    string // for people; no secrets
+	Cure     bool   // it ends only when a person does something; of a refusal: the address is wrong
 }
 
 // Verdict classifies a channel's answer; see notifiers.Verdict.

@@ -179,7 +179,10 @@ func (e *Engine) record(a attempt, known *loaded, res notifiers.Result) {
 	}
 	ev := escalation.Result{
 		Delivery: d.ID, Attempt: d.Attempt, Verdict: escalation.Verdict(res.Verdict),
-		Ref: escalation.Ref{Channel: res.Ref.Channel, TS: res.Ref.TS}, After: res.After.Milliseconds(), Error: text,
+		Ref: escalation.Ref{Channel: res.Ref.Channel, TS: res.Ref.TS}, After: res.After.Milliseconds(), Error: text, Cure: res.Cure,
+	}
+	if res.Cure && d.Ref == (escalation.Ref{}) {
+		e.tellCure(d, text)
 	}
 	if d.Kind == escalation.ReportDelivery && res.Verdict == notifiers.Sent {
 		e.metrics.reportSuccess.SetToCurrentTime()
