@@ -96,10 +96,12 @@ type Engine struct {
 	ticks   chan struct{}            // wake-ups handled at once
 	planned atomic.Pointer[Snapshot] // the configuration that the weekly report is planned by
 	began   escalation.Instant       // attempts that were taken before are not ours
+	schema  int                      // of the records that are read and written
 	island  *island                  // nil: there is none to go to
 	shore   *island                  // of the engine that is the island: it pages once, and escalates nothing
 	hearing hearing
 	poison  poison
+	newer   newer
 	overdue overdue
 	witness *witnesses
 
@@ -121,6 +123,7 @@ func New(cfg Config, snap *Snapshot) *Engine {
 		slots:   map[string]chan struct{}{},
 		ticks:   make(chan struct{}, 32),
 		began:   escalation.At(cfg.Store.Now()),
+		schema:  escalation.Schema,
 		witness: newWitnesses(cfg.WitnessEvery),
 	}
 	if e.begin == nil {

@@ -43,7 +43,7 @@ func (e *Engine) take(ctx context.Context, in intake) error {
 	quiet := map[escalation.StaleRule]bool{}
 	for {
 		snap := e.snap.Load()
-		group, incs, err := e.loadGroup(ctx, partition, gid)
+		group, incs, err := e.loadGroup(ctx, partition, gid, true)
 		if err != nil {
 			return err
 		}
@@ -65,7 +65,7 @@ func (e *Engine) take(ctx context.Context, in intake) error {
 		}
 		t := txn{partition: partition}
 		in.again.settle(e, &t, incs, &out, now, snap.env())
-		if err := t.group(group, out.Group); err != nil {
+		if err := t.group(e, group, out.Group); err != nil {
 			return err
 		}
 		if err := e.ingested(ctx, &t, incs, out, at, now, snap.env()); err != nil {

@@ -164,7 +164,7 @@ type exclusive interface{ Exclusive() bool }
 func (e *Engine) takeBack(ctx context.Context) error {
 	var ids []string
 	err := e.scan(ctx, "i/", func(rec store.Record) bool {
-		l, err := decodeIncident(rec)
+		l, err := e.decodeIncident(rec)
 		if err == nil && slices.ContainsFunc(l.Deliveries, func(d escalation.Delivery) bool { return d.Status == escalation.InFlight }) {
 			ids = append(ids, l.ID)
 		}
@@ -221,8 +221,11 @@ func (e *Engine) due(rec store.Record) {
 	default:
 		err = e.store.Commit(ctx, store.Txn{Partition: rec.Key.Partition, Mark: mark(), Writes: []store.Write{{ID: rec.Key.ID, Expect: rec.Version}}})
 	}
-	if errors.Is(err, errUnreadable) {
+	switch {
+	case errors.Is(err, errUnreadable):
 		err = e.quarantine(ctx, rec, err)
+	case errors.Is(err, errNewer):
+		err = e.handOver(ctx, rec, err)
 	}
 	e.poison.clear(rec.Key) // it was handled without a panic
 	if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, store.ErrConflict) {
@@ -231,7 +234,7 @@ func (e *Engine) due(rec store.Record) {
 }
 
 func (e *Engine) dueIncident(ctx context.Context, rec store.Record) error {
-	l, err := decodeIncident(rec)
+	l, err := e.decodeIncident(rec)
 	if err != nil {
 		return err
 	}
@@ -249,7 +252,7 @@ func (e *Engine) dueIncident(ctx context.Context, rec store.Record) error {
 func (e *Engine) dueGroup(ctx context.Context, rec store.Record) error {
 	gid := strings.TrimPrefix(rec.Key.ID, "g/")
 	for {
-		group, incs, err := e.loadGroup(ctx, rec.Key.Partition, gid)
+		group, incs, err := e.loadGroup(ctx, rec.Key.Partition, gid, false)
 		if err != nil || group.version == 0 {
 			return err
 		}
@@ -264,7 +267,7 @@ func (e *Engine) dueGroup(ctx context.Context, rec store.Record) error {
 			// As if Alertmanager had said it again now; the deferred alert is
 			// taken off the group only with that.
 			out := escalation.Ingest(next, incidentsOf(incs), next.Source, w, now, e.snap.Load().env(), nil)
-			if err := t.group(group, out.Group); err != nil {
+			if err := t.group(e, group, out.Group); err != nil {
 				return err
 			}
 			after = out.Incidents
@@ -273,7 +276,7 @@ func (e *Engine) dueGroup(ctx context.Context, rec store.Record) error {
 			}
 		default:
 			next.TouchedAt = escalation.At(now)
-			if err := t.group(group, next); err != nil {
+			if err := t.group(e, group, next); err != nil {
 				return err
 			}
 		}
