@@ -105,7 +105,8 @@ type Engine struct {
 	overdue overdue
 	witness *witnesses
 
-	draining atomic.Bool        // nothing new is sent
+	stopping context.Context    // over when nothing new is begun any more
+	stop     context.CancelFunc // ends stopping
 	sending  context.Context    // of every attempt; over when draining takes too long
 	cut      context.CancelFunc // ends sending
 }
@@ -129,6 +130,7 @@ func New(cfg Config, snap *Snapshot) *Engine {
 	if e.begin == nil {
 		e.begin = func(string) {}
 	}
+	e.stopping, e.stop = context.WithCancel(context.Background())
 	e.sending, e.cut = context.WithCancel(context.Background())
 	for _, name := range []string{notifiers.Slack, notifiers.Email} {
 		e.health[name] = &health{}

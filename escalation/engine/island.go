@@ -130,6 +130,7 @@ func newIsland(e *Engine, cfg Island) *island {
 		store: inMemory{cfg.Scratch, e.store}, log: e.log.With("island", true), metrics: e.metrics, nudge: make(chan struct{}, 1),
 		turns: e.turns, health: e.health, slots: e.slots, ticks: e.ticks, began: e.began, schema: e.schema, shore: i, begin: e.begin,
 	}
+	i.inner.stopping, i.inner.stop = context.WithCancel(context.Background())
 	i.inner.sending, i.inner.cut = context.WithCancel(context.Background())
 	i.inner.snap.Store(e.snap.Load())
 	for _, seq := range i.journal.Waiting() {

@@ -211,7 +211,7 @@ type attempt struct {
 // anyway, with everything due in it taken.
 func (t *txn) incident(e *Engine, from *loaded, inc escalation.Incident, now time.Time, rewrite bool) error {
 	var taken []escalation.Delivery
-	if !e.draining.Load() {
+	if e.stopping.Err() == nil {
 		inc, taken = escalation.Take(inc, now, e.turns.next)
 	}
 	if e.shore != nil {

@@ -48,6 +48,7 @@ func (e *Engine) answers(ctx context.Context) error {
 // some seconds for the attempts that are under way and records them.
 func (e *Engine) Run(ctx context.Context) error {
 	defer e.drain()
+	defer context.AfterFunc(ctx, e.stop)()
 	if e.island != nil {
 		var own sync.WaitGroup
 		own.Go(func() { e.island.run(ctx) })
@@ -81,7 +82,7 @@ func (e *Engine) Run(ctx context.Context) error {
 			continue
 		}
 		e.asleep.Store(math.MaxInt64)
-		due, err := e.store.Claim(ctx, 256, escalation.Lease)
+		due, err := e.claim(ctx)
 		if err != nil {
 			e.hearing.badly()
 			if ctx.Err() == nil {
@@ -100,7 +101,8 @@ func (e *Engine) Run(ctx context.Context) error {
 			select {
 			case e.ticks <- struct{}{}:
 			case <-ctx.Done():
-				continue // its claim runs out
+				e.work.Go(func() { e.unbegun(rec) })
+				continue
 			}
 			e.work.Go(func() {
 				defer func() { <-e.ticks }()
@@ -120,6 +122,24 @@ func (e *Engine) Run(ctx context.Context) error {
 	return nil
 }
 
+// claim asks for what is due. A stop does not cut it off at once: records whose
+// claim went through and whose answer is not heard would wait for their leases.
+func (e *Engine) claim(ctx context.Context) (store.Due, error) {
+	asking, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(500*time.Millisecond, cancel) })()
+	return e.store.Claim(asking, 256, escalation.Lease)
+}
+
+// unbegun gives back what was claimed and is not begun any more.
+func (e *Engine) unbegun(rec store.Record) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if err := e.giveBack(ctx, rec, e.store.Now()); err != nil && !errors.Is(err, store.ErrConflict) {
+		e.log.Warn("what was claimed could not be given back; it is taken up when its lease is over", "record", rec.Key.ID, "err", err)
+	}
+}
+
 // At the end attempts that are under way may take drainFor, and their records
 // recordFor after that: together less than main waits, which has ten seconds for
 // everything. An attempt that is cut is made again, by another process or at the
@@ -131,7 +151,7 @@ const (
 
 // drain ends the sending: nothing new is taken, what is under way is recorded.
 func (e *Engine) drain() {
-	e.draining.Store(true)
+	e.stop()
 	if e.island != nil {
 		var own sync.WaitGroup
 		own.Go(e.island.inner.drain)
@@ -245,7 +265,11 @@ func (e *Engine) dueIncident(ctx context.Context, rec store.Record) error {
 	if l.State == escalation.Triggered && l.Deadline != 0 && l.Deadline.Time().Before(now) {
 		e.metrics.timerLateness.Observe(now.Sub(l.Deadline.Time()).Seconds())
 	}
-	_, _, err = e.apply(ctx, l.ID, escalation.Tick{}, e.witnessed(ctx, &l), true)
+	known := e.witnessed(ctx, &l)
+	if e.stopping.Err() != nil {
+		return e.giveBack(ctx, rec, e.store.Now()) // somebody else asks Alertmanager
+	}
+	_, _, err = e.apply(ctx, l.ID, escalation.Tick{}, known, true)
 	return err
 }
 

@@ -110,6 +110,8 @@ func (e *Engine) glance(ctx context.Context, source string, w Witness) (escalati
 	select {
 	case <-g.done:
 		return g.look, g.look.Heard
+	case <-e.stopping.Done():
+		return escalation.Look{}, false
 	case <-ctx.Done():
 		return escalation.Look{}, false
 	}
