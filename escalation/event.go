@@ -35,6 +35,12 @@ type Tick struct{}
 // for their leases to run out.
 type Abandoned struct{ Before Instant }
 
+// Unsent says that an attempt was taken and will not be begun: it is due again at once.
+type Unsent struct {
+	Delivery string
+	Attempt  int
+}
+
 // Renew says that an attempt is still being made.
 type Renew struct {
 	Delivery string
@@ -146,6 +152,7 @@ const (
 func (Observe) event()       {}
 func (Tick) event()          {}
 func (Abandoned) event()     {}
+func (Unsent) event()        {}
 func (Renew) event()         {}
 func (Acknowledge) event()   {}
 func (Escalate) event()      {}

@@ -185,6 +185,16 @@ func (s *stepper) result(r Result) Answer {
 	return Answer{Kind: Done}
 }
 
+// unsent gives an attempt up that nobody began.
+func (s *stepper) unsent(ev Unsent) Answer {
+	d := s.delivery(ev.Delivery)
+	if d == nil || d.Status != InFlight || d.Attempt != ev.Attempt {
+		return Answer{Kind: Unchanged}
+	}
+	d.Status, d.At, d.Until, d.Slot, d.Sending = Pending, s.now, 0, false, 0
+	return Answer{Kind: Done}
+}
+
 func backoff(tries int) time.Duration {
 	if tries > 4 {
 		return retryMax
