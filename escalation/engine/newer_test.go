@@ -358,4 +358,3 @@ func fill(v reflect.Value, n *int) {
 		panic("a record has a " + v.Kind().String())
 	}
 }
-
