@@ -192,5 +192,5 @@ type Answer struct {
 	Kind AnswerKind
 	By   Actor
 	At   Instant // Done: when what was renewed had been acknowledged first
-	Why  string // NoTarget, BadTime: the reason, and what to do
+	Why  string  // NoTarget, BadTime: the reason, and what to do
 }
