@@ -28,8 +28,6 @@ var unbuiltConfig = []unbuilt[Config]{
 	}, Warning, "web.auth: not built yet, the web pages know nobody and are read-only"},
 	{func(c *Config) Pos { return c.Notifiers.MaxPagesPerMinute.Pos },
 		Warning, "notifiers.max_pages_per_minute: not built yet, every incident is a page of its own"},
-	{func(c *Config) Pos { return c.Escalation.AckExpires.Pos },
-		Warning, "escalation.ack_expires: not built yet, an acknowledgement stays until somebody changes it"},
 	{func(c *Config) Pos {
 		if c.Escalation.NewAlerts.V == "repage" {
 			return c.Escalation.NewAlerts.Pos

@@ -183,6 +183,6 @@ const (
 type Answer struct {
 	Kind AnswerKind
 	By   Actor
-	At   Instant
+	At   Instant // Done: when what was renewed had been acknowledged first
 	Why  string // NoTarget, BadTime: the reason, and what to do
 }

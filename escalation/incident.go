@@ -45,6 +45,7 @@ const (
 	Test   Kind = "test"      // a test page to one person
 	Missed Kind = "heartbeat" // a heartbeat that is missed; no report counts it
 	Drill  Kind = "drill"     // a page through a real chain that people asked for; likewise
+	ByHand Kind = "hand"      // a page that somebody sent; likewise: it is a person's judgement, and says nothing of alerts
 	Notice Kind = "notice"    // callchain speaks about itself; sent once, never listed
 	Report Kind = "report"    // the weekly report to one recipient; likewise
 )
@@ -82,7 +83,8 @@ type Incident struct {
 	AlsoAffected []string           `json:"aa,omitempty"`
 	Confidential bool               `json:"co,omitempty"`
 	Title        string             `json:"ti,omitempty"` // of a notice
-	Body         string             `json:"bo,omitempty"` // of a notice
+	Body         string             `json:"bo,omitempty"` // of a notice; of a page by hand: what somebody wrote
+	Sender       *Actor             `json:"sn,omitempty"` // of a page by hand
 
 	// Where it stands.
 	State     State          `json:"st"`

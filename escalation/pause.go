@@ -68,7 +68,7 @@ func (s *stepper) stillOn(ev StillOn) Answer {
 	}
 	s.note(ev.By.String()+" still is on it"+via(ev.By.Via), ev.By.Handle)
 	s.Rev++
-	return Answer{Kind: Done}
+	return Answer{Kind: Done, At: s.Ack.At}
 }
 
 // lapse ends an acknowledgement that nobody renewed: the acknowledger is paged

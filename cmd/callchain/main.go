@@ -82,6 +82,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	catalogCommands(app, commands)
 	routeCommands(app, commands)
 	incidentCommands(app, commands)
+	pageCommand(app, commands)
 	testPageCommand(app, commands)
 	drillCommand(app, commands)
 	doctorCommand(app, commands)

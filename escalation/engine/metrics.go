@@ -153,7 +153,7 @@ func (e *Engine) changed(before, after *escalation.Incident, now time.Time) {
 			e.metrics.risks.WithLabelValues(string(r)).Inc()
 		}
 	}
-	if before.ID != "" && before.Run == after.Run && before.Place() != after.Place() && after.Round > 0 {
+	if before.ID != "" && after.Moves > before.Moves {
 		reason := "manual"
 		switch {
 		case before.RemindAt == 0 && before.Deadline == before.StepAt:
@@ -166,7 +166,7 @@ func (e *Engine) changed(before, after *escalation.Incident, now time.Time) {
 	}
 	if before.State != after.State && before.ID != "" {
 		e.log.Info("incident changed", "incident", after.ID, "state", string(after.State), "by", after.AcknowledgedBy())
-		if after.State == escalation.Acknowledged && after.Ack != nil {
+		if after.State == escalation.Acknowledged && after.Ack != nil && (before.Ack == nil || before.Ack.At != after.Ack.At) {
 			e.metrics.timeToAck.WithLabelValues(string(after.Urgency)).Observe(now.Sub(after.OpenedAt.Time()).Seconds())
 		}
 	}

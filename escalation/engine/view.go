@@ -178,7 +178,7 @@ func view(snap *Snapshot, inc *escalation.Incident, now time.Time) notifiers.Inc
 		}
 		v.Runbook, v.Dashboard = notifiers.Untrusted(svc.Runbook), notifiers.Untrusted(svc.Dashboard)
 	}
-	if inc.Kind == escalation.Alerts {
+	if inc.Kind == escalation.Alerts || inc.Kind == escalation.ByHand {
 		v.Missing = missing(inc, svc)
 	}
 	alerts(&v, inc)
@@ -190,6 +190,11 @@ func view(snap *Snapshot, inc *escalation.Incident, now time.Time) notifiers.Inc
 		}
 	case escalation.Missed:
 		v.Assessment = "" // it is about a team's Alertmanager, not about something owned
+	case escalation.ByHand:
+		v.AlertName, v.Summary = "paged by hand", notifiers.Untrusted(inc.Body)
+		if inc.Sender != nil {
+			v.AlertName = notifiers.Untrusted("paged by " + inc.Sender.String())
+		}
 	case escalation.Alerts, escalation.Test, escalation.Notice, escalation.Report:
 	}
 	if inc.State == escalation.Acknowledged && inc.Ack != nil {

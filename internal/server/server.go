@@ -60,6 +60,9 @@ type Engine interface {
 	TestPage(ctx context.Context, person string, by escalation.Actor) (escalation.Incident, error)
 	// Drill pages through the real chain of a target.
 	Drill(ctx context.Context, target routing.Target, urgency config.Urgency, by escalation.Actor, atNight bool) (escalation.Incident, error)
+	// PageByHand pages through the chain of a target because by says so; the same
+	// key within a day is the same page.
+	PageByHand(ctx context.Context, target routing.Target, urgency config.Urgency, text string, by escalation.Actor, key string) (escalation.Incident, error)
 	Notice(ctx context.Context, n engine.Notice) error
 	// RiskFacts are what is recorded from one day to another, both included, and
 	// the facts of earlier days that got a risk on one of these.

@@ -162,6 +162,16 @@ func words(a escalation.Answer, who escalation.Actor) string {
 		return "Recorded; Redis is away, the escalation may still happen. When it is back, your answer counts from now."
 	case escalation.NobodyLeft:
 		return "There is nobody after this step. Nothing changed."
+	case escalation.NotAcked:
+		return "Nobody has acknowledged this now. Nothing changed."
+	case escalation.NotHigher:
+		return "An urgency can only be raised while the incident is open. Nothing changed."
+	case escalation.Practice:
+		return "This is only practice: acknowledge it. Nothing changed."
+	case escalation.NoTarget:
+		return "Nobody was paged: " + a.Why + "."
+	case escalation.BadTime:
+		return "Not snoozed: " + a.Why + "."
 	}
 	return ""
 }
