@@ -36,6 +36,9 @@ type Snapshot struct {
 	// Link makes the signed link by which a person acknowledges an incident;
 	// nil when there is no key, "" when it could not be made.
 	Link func(incident, person string, expires time.Time) string
+	// Outsiders tells whether a Slack channel has guests or members of other
+	// organisations; false where that is not known, nil where nobody asks.
+	Outsiders func(channel string) bool
 }
 
 // Channel delivers messages: one per notifiers.Slack and notifiers.Email.

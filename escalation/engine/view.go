@@ -43,7 +43,7 @@ func (e *Engine) message(snap *Snapshot, inc *escalation.Incident, d escalation.
 		msg.Incident.Notes = append(msg.Incident.Notes, islandNote)
 	}
 	msg.Incident.Revision = d.Sending
-	if t := snap.Catalog.Team(d.To); inc.Confidential && d.Kind == escalation.BoardDelivery && t != nil && t.Kind == config.Volunteer {
+	if inc.Confidential && d.Kind == escalation.BoardDelivery && exposed(snap, d) {
 		conceal(&msg.Incident)
 	}
 	switch d.Kind {
@@ -78,6 +78,16 @@ func (e *Engine) message(snap *Snapshot, inc *escalation.Incident, d escalation.
 	return msg
 }
 
+// exposed tells whether people read a board who may not see what is
+// confidential: volunteers, and as far as it is known guests of the workspace and
+// other organisations.
+func exposed(snap *Snapshot, d escalation.Delivery) bool {
+	if t := snap.Catalog.Team(d.To); t != nil && t.Kind == config.Volunteer {
+		return true
+	}
+	return snap.Outsiders != nil && snap.Outsiders(d.Address)
+}
+
 // conceal leaves of an incident what people may know who were told of it before
 // it was confidential.
 func conceal(v *notifiers.Incident) {
@@ -108,6 +118,7 @@ func you(snap *Snapshot, inc *escalation.Incident, d escalation.Delivery, now ti
 	if d.Hand != 0 {
 		y.Steps = 0 // out of the chain's order
 	}
+	y.Beside = inc.State != escalation.Triggered && inc.Beside != nil && slices.Contains(inc.Beside.People, d.To)
 	if d.Channel == notifiers.Email && snap.Link != nil && inc.Open() {
 		y.AckURL = snap.Link(inc.ID, d.To, now.Add(7*24*time.Hour))
 	}

@@ -72,7 +72,7 @@ func TestSlackPress(t *testing.T) {
 		{"on the island", "U01ANA", "T1", "ack", token, escalation.Answer{Kind: escalation.Recorded, At: at}, nil, 200, "ana", "Recorded; Redis is away, the escalation may still happen.", "", false},
 		{"store away", "U01ANA", "T1", "ack", token, escalation.Answer{}, errStore, 503, "ana", "", "", false},
 		{"no token of ours", "U01ANA", "T1", "ack", "x", escalation.Answer{}, nil, 400, "", "", "", false},
-		{"no button of ours", "U01ANA", "T1", "frob", token, escalation.Answer{}, nil, 400, "", "", "", false},
+		{"no button of ours", "U01ANA", "T1", "frob", token, escalation.Answer{}, nil, 200, "", "This button is not known here.", "", false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			b := newBench(t)
@@ -128,6 +128,19 @@ func TestSlackHangs(t *testing.T) {
 }
 
 type hangingSlack struct{}
+
+func (h hangingSlack) OpenForm(ctx context.Context, _, _ string) (string, error) {
+	return "", h.Probe(ctx)
+}
+func (h hangingSlack) FillForm(ctx context.Context, _ string, _ slack.Form) error {
+	return h.Probe(ctx)
+}
+func (h hangingSlack) SayInForm(ctx context.Context, _, _, _ string) error { return h.Probe(ctx) }
+func (hangingSlack) Home() slack.Home                                      { return slack.Home{TeamID: "T1"} }
+func (hangingSlack) Probe(ctx context.Context) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
 
 func (hangingSlack) Respond(ctx context.Context, _, _, _ string) error {
 	<-ctx.Done()

@@ -220,12 +220,52 @@ type fakeSlack struct {
 	mu    sync.Mutex
 	said  []string
 	over  []string
+
+	opened []string     // forms
+	forms  []slack.Form // as they were filled
+	inForm []string     // what was said in place of one
+	home   slack.Home
+	probed int
 }
 
 func (f *fakeSlack) Respond(_ context.Context, url, text, takeOver string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.said, f.over = append(f.said, text), append(f.over, takeOver)
+	return nil
+}
+
+// OpenForm opens no form for a trigger that is "late".
+func (f *fakeSlack) OpenForm(_ context.Context, trigger, action string) (string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if trigger == "late" {
+		return "", errors.New("expired_trigger_id")
+	}
+	f.opened = append(f.opened, action)
+	return "V1", nil
+}
+
+func (f *fakeSlack) FillForm(_ context.Context, view string, form slack.Form) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.forms = append(f.forms, form)
+	return nil
+}
+
+func (f *fakeSlack) SayInForm(_ context.Context, _, _, said string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.inForm = append(f.inForm, said)
+	return nil
+}
+
+func (f *fakeSlack) Home() slack.Home { return f.home }
+
+func (f *fakeSlack) Probe(context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.probed++
 	return nil
 }
 

@@ -55,6 +55,7 @@ type Notifier struct {
 	direct  map[string]string             // an address -> the id of the conversation that a message to it went to
 	doubted map[string]time.Time          // deliveries that perhaps arrived -> when they were tried first
 	users   map[string]remembered[User]   // by member id
+	home    Home
 }
 
 // remembered is a cached answer.
@@ -130,6 +131,7 @@ func (n *Notifier) Probe(ctx context.Context) error {
 	if err != nil {
 		return classify(err, call{token: token}).Err
 	}
+	n.learn(answer)
 	return nil
 }
 
