@@ -114,6 +114,20 @@ func TestSlackPress(t *testing.T) {
 	}
 }
 
+// TestPressOnAnAnswer: what only the presser sees is not edited, so they are told.
+func TestPressOnAnAnswer(t *testing.T) {
+	b := newBench(t)
+	payload, _ := json.Marshal(map[string]any{
+		"type": "block_actions", "user": map[string]any{"id": "U01ANA"}, "response_url": "https://hooks.slack.com/x",
+		"container": map[string]any{"is_ephemeral": true, "message_ts": "1.2", "channel_id": "C1"},
+		"actions":   []any{map[string]any{"action_id": "ack", "value": "v1|0c-k7f3k|1|1|2"}},
+	})
+	b.signed("/slack/interactions", url.Values{"payload": {string(payload)}}.Encode())
+	if got := strings.Join(b.slack.said, ""); got != "Done: parsoid is acknowledged by you." {
+		t.Errorf("said %q", got)
+	}
+}
+
 // A Slack that does not answer must not use up the time to store the press.
 func TestSlackHangs(t *testing.T) {
 	b := newBench(t)

@@ -106,6 +106,7 @@ type fakeEngine struct {
 	answer   func(escalation.Event) (escalation.Answer, error)
 	incident escalation.Incident
 	notReady error
+	unread   error // of Incident
 	facts    []report.Facts
 	read     func()    // told of each reading of facts; nil: nobody
 	now      time.Time // zero: the wall clock's
@@ -144,6 +145,9 @@ func (e *fakeEngine) Incident(_ context.Context, id string) (escalation.Incident
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.asked++
+	if e.unread != nil {
+		return escalation.Incident{}, e.unread
+	}
 	if id != e.incident.ID {
 		return escalation.Incident{}, engine.ErrNotFound
 	}
@@ -153,6 +157,9 @@ func (e *fakeEngine) Incident(_ context.Context, id string) (escalation.Incident
 func (e *fakeEngine) Incidents(_ context.Context, f engine.Filter) ([]escalation.Incident, string, error) {
 	if f.Cursor == "forged" {
 		return nil, "", engine.ErrBadCursor
+	}
+	if e.unread != nil {
+		return nil, "", e.unread
 	}
 	return []escalation.Incident{e.incident}, "", nil
 }
@@ -170,7 +177,7 @@ func (e *fakeEngine) Drill(_ context.Context, target routing.Target, urgency con
 
 func (e *fakeEngine) PageByHand(_ context.Context, target routing.Target, urgency config.Urgency, text string, by escalation.Actor, key string) (escalation.Incident, error) {
 	inc := escalation.Incident{ID: "00-hand", Kind: escalation.ByHand, State: escalation.Triggered, Urgency: urgency, Target: target, Body: text, Reason: by.Handle}
-	if key == "used" {
+	if key == "used" || key == "slack:used" {
 		return inc, engine.ErrKeyReused
 	}
 	return inc, nil
@@ -283,6 +290,8 @@ type bench struct {
 	engine *fakeEngine
 	slack  *fakeSlack
 	reg    *prometheus.Registry
+
+	trigger string // of a command
 }
 
 func newBench(t testing.TB, change ...func(*Deps)) *bench {

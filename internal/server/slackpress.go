@@ -101,6 +101,9 @@ func (s *Server) press(ctx context.Context, app Slack, press slack.Interaction) 
 	if answer.Kind == escalation.NotInChain {
 		return "You are not in the chain of " + subjectName(inc) + ". Take over anyway?", press.Token, nil
 	}
+	if answer.Kind == escalation.Done && press.Ephemeral {
+		return "Done: " + subjectName(inc) + " is acknowledged by you.", "", nil
+	}
 	return words(answer, who), "", nil
 }
 

@@ -91,9 +91,9 @@ func TestFormCarriesTheTokenAlone(t *testing.T) {
 // A list longer than Slack takes is cut, not refused.
 func TestFormIsCut(t *testing.T) {
 	f := Form{Action: ActionReassign, Token: "v1|3f|1|1|0", Named: true}
-	for g := range 3 * maxGroups {
+	for g := range 2 * maxGroups {
 		c := Choices{Label: fmt.Sprint("group ", g)}
-		for i := range 2 * maxOptions {
+		for i := range maxOptions + 5 {
 			c.Options = append(c.Options, Option{fmt.Sprintf("person:p%d-%d", g, i), fmt.Sprint("p", i)})
 		}
 		f.Groups = append(f.Groups, c)
