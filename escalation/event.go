@@ -35,6 +35,12 @@ type Tick struct{}
 // for their leases to run out.
 type Abandoned struct{ Before Instant }
 
+// Unsent says that an attempt was taken and will not be begun: it is due again at once.
+type Unsent struct {
+	Delivery string
+	Attempt  int
+}
+
 // Renew says that an attempt is still being made.
 type Renew struct {
 	Delivery string
@@ -127,6 +133,7 @@ type Result struct {
 	Ref      Ref
 	After    int64  // milliseconds that the channel asked us to wait; 0: no wish
 	Error    string // for people; no secrets
+	Cure     bool   // it ends only when a person does something; of a refusal: the address is wrong
 }
 
 // Verdict classifies a channel's answer; see notifiers.Verdict.
@@ -145,6 +152,7 @@ const (
 func (Observe) event()       {}
 func (Tick) event()          {}
 func (Abandoned) event()     {}
+func (Unsent) event()        {}
 func (Renew) event()         {}
 func (Acknowledge) event()   {}
 func (Escalate) event()      {}
@@ -184,5 +192,5 @@ type Answer struct {
 	Kind AnswerKind
 	By   Actor
 	At   Instant // Done: when what was renewed had been acknowledged first
-	Why  string // NoTarget, BadTime: the reason, and what to do
+	Why  string  // NoTarget, BadTime: the reason, and what to do
 }

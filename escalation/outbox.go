@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"callchain/routing"
 	"callchain/routing/catalog"
 )
 
@@ -155,14 +156,14 @@ func (s *stepper) result(r Result) Answer {
 		}
 		return Answer{Kind: Unchanged}
 	}
+	if r.Verdict == VerdictAmbiguous {
+		d.doubt()
+	}
 	d.Until, d.Slot = 0, false
 	switch r.Verdict {
 	case VerdictSent:
 		s.arrived(d, r.Ref)
 	case VerdictRetry, VerdictAmbiguous:
-		if r.Verdict == VerdictAmbiguous {
-			d.Maybe++
-		}
 		d.Status, d.Error = Pending, r.Error
 		d.Tries++
 		wait := max(backoff(d.Tries), time.Duration(r.After)*time.Millisecond)
@@ -177,10 +178,20 @@ func (s *stepper) result(r Result) Answer {
 		d.At = s.now.plus(probeEvery)
 		s.otherChannel(d.ID)
 	case VerdictRefused:
-		s.refused(d, r.Error)
+		s.refused(d, r.Error, r.Cure)
 	case VerdictGone:
 		s.gone(d, r.Error)
 	}
+	return Answer{Kind: Done}
+}
+
+// unsent gives an attempt up that nobody began.
+func (s *stepper) unsent(ev Unsent) Answer {
+	d := s.delivery(ev.Delivery)
+	if d == nil || d.Status != InFlight || d.Attempt != ev.Attempt {
+		return Answer{Kind: Unchanged}
+	}
+	d.Status, d.At, d.Until, d.Slot, d.Sending = Pending, s.now, 0, false, 0
 	return Answer{Kind: Done}
 }
 
@@ -192,7 +203,7 @@ func backoff(tries int) time.Duration {
 }
 
 func (s *stepper) arrived(d *Delivery, ref Ref) {
-	d.Status, d.Error, d.Tries = Sent, "", 0
+	d.Status, d.Error, d.Tries, d.Doubt = Sent, "", 0, 0
 	if d.Reached == 0 {
 		d.Reached = s.now
 	}
@@ -245,8 +256,9 @@ func (s *stepper) forget(id string) {
 	s.Deliveries = slices.DeleteFunc(s.Deliveries, func(d Delivery) bool { return d.ID == id })
 }
 
-// refused records that an address will never take the message.
-func (s *stepper) refused(d *Delivery, why string) {
+// refused records that an address will never take the message; wrong: because the
+// catalog's address is none, or none any more.
+func (s *stepper) refused(d *Delivery, why string, wrong bool) {
 	d.Error = why
 	if d.Ref != (Ref{}) { // an edit: the message itself is there
 		d.Status, d.Rev = Sent, s.Rev
@@ -262,12 +274,20 @@ func (s *stepper) refused(d *Delivery, why string) {
 			s.skipUnreachable()
 		}
 	case BoardDelivery:
-		s.boardRefused(*d, why)
+		s.boardRefused(*d, why, wrong)
+	case NoticeDelivery:
+		// What callchain says about itself must not be lost with the channel it is about.
+		if address := s.env.Channel; d.Channel == "slack" && address != "" && address != d.Address {
+			s.add(Delivery{ID: deliveryID(s.ID, "notice", address), Kind: NoticeDelivery, Channel: "slack", To: d.To, Address: address})
+		}
 	}
 }
 
 // boardRefused falls back from a team's channel to the common one.
-func (s *stepper) boardRefused(d Delivery, why string) {
+func (s *stepper) boardRefused(d Delivery, why string, wrong bool) {
+	if wrong {
+		s.risk(routing.RiskMissingReference)
+	}
 	s.note("the board "+d.Address+" did not take the message: "+why, "")
 	address := s.env.Channel
 	if d.Channel != "slack" || d.ReadOnly || address == "" || address == d.Address {
@@ -327,7 +347,7 @@ func (s *stepper) otherChannel(id string) bool {
 			nd := d
 			nd.ID = deliveryID(d.ID, "instead", name)
 			nd.Channel, nd.Address = c.channel, c.address
-			nd.Status, nd.At, nd.Slot, nd.Until, nd.Attempt, nd.Tries, nd.Maybe, nd.Error = Pending, s.now, false, 0, 0, 0, 0, ""
+			nd.Status, nd.At, nd.Slot, nd.Until, nd.Attempt, nd.Tries, nd.Maybe, nd.Doubt, nd.Error = Pending, s.now, false, 0, 0, 0, 0, 0, ""
 			s.add(nd)
 			s.note(d.Channel+" fails for "+d.To+" ("+cut(d.Error, 200)+"): "+name+" is used as well", "")
 			return true

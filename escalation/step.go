@@ -36,6 +36,8 @@ func Step(inc Incident, ev Event, now time.Time, env Env) (Incident, Answer) {
 		answer = s.tick()
 	case Abandoned:
 		answer = s.takeBack(func(d *Delivery) bool { return d.Until < ev.Before.plus(Lease) })
+	case Unsent:
+		answer = s.unsent(ev)
 	case Renew:
 		answer = s.renew(ev)
 	case Acknowledge:

@@ -55,7 +55,13 @@ type Ref struct {
 type Message struct {
 	ID      string // of the delivery: the same on every attempt
 	Attempt int    // from 1
+	Tries   int    // attempts that failed since the message last arrived
 	Kind    Kind
+
+	// PerhapsSince is when an attempt began, by this process or another one, that
+	// perhaps brought the message without anybody's hearing of it: where the channel
+	// can be read, it is looked for before it is sent again. Zero: there was none.
+	PerhapsSince time.Time
 
 	// Address is where it goes. Slack: a member id, a conversation's id or
 	// #name; "" with Email set: the member is looked up by it. E-mail: the address.
@@ -195,6 +201,16 @@ type Incident struct {
 	Token string
 }
 
+// Conceal leaves of a confidential incident what people may know who were told of
+// it before it was confidential, or before they could read along.
+func (in *Incident) Conceal() {
+	in.AlertName, in.Summary, in.Alerts = "an alert", "The details are confidential.", nil
+	if in.Held != "" {
+		in.Held = "kept quiet in Alertmanager"
+	}
+	in.Matched, in.Runbook, in.Dashboard, in.Source, in.Silence, in.Page = "", "", "", "", "", ""
+}
+
 // Alert is one alert as shown.
 type Alert struct {
 	Firing   bool
@@ -252,4 +268,5 @@ type Result struct {
 	Ref     Ref
 	After   time.Duration
 	Err     error
+	Cure    bool // it ends only when a person does something: self.team is told. Of a refusal: the address is wrong
 }

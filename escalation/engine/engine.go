@@ -36,9 +36,6 @@ type Snapshot struct {
 	// Link makes the signed link by which a person acknowledges an incident;
 	// nil when there is no key, "" when it could not be made.
 	Link func(incident, person string, expires time.Time) string
-	// Outsiders tells whether a Slack channel has guests or members of other
-	// organisations; false where that is not known, nil where nobody asks.
-	Outsiders func(channel string) bool
 }
 
 // Channel delivers messages: one per notifiers.Slack and notifiers.Email.
@@ -99,14 +96,17 @@ type Engine struct {
 	ticks   chan struct{}            // wake-ups handled at once
 	planned atomic.Pointer[Snapshot] // the configuration that the weekly report is planned by
 	began   escalation.Instant       // attempts that were taken before are not ours
+	schema  int                      // of the records that are read and written
 	island  *island                  // nil: there is none to go to
 	shore   *island                  // of the engine that is the island: it pages once, and escalates nothing
 	hearing hearing
 	poison  poison
+	newer   newer
 	overdue overdue
 	witness *witnesses
 
-	draining atomic.Bool        // nothing new is sent
+	stopping context.Context    // over when nothing new is begun any more
+	stop     context.CancelFunc // ends stopping
 	sending  context.Context    // of every attempt; over when draining takes too long
 	cut      context.CancelFunc // ends sending
 }
@@ -124,11 +124,13 @@ func New(cfg Config, snap *Snapshot) *Engine {
 		slots:   map[string]chan struct{}{},
 		ticks:   make(chan struct{}, 32),
 		began:   escalation.At(cfg.Store.Now()),
+		schema:  escalation.Schema,
 		witness: newWitnesses(cfg.WitnessEvery),
 	}
 	if e.begin == nil {
 		e.begin = func(string) {}
 	}
+	e.stopping, e.stop = context.WithCancel(context.Background())
 	e.sending, e.cut = context.WithCancel(context.Background())
 	for _, name := range []string{notifiers.Slack, notifiers.Email} {
 		e.health[name] = &health{}

@@ -174,8 +174,15 @@ type bench struct {
 
 func start(t *testing.T, st store.Store, slack, email *fake) *bench {
 	t.Helper()
+	return startAs(t, st, slack, email, escalation.Schema)
+}
+
+// startAs starts an engine of a version that writes another schema.
+func startAs(t *testing.T, st store.Store, slack, email *fake, schema int) *bench {
+	t.Helper()
 	e := New(Config{Store: st, Registerer: prometheus.NewRegistry(), Logger: slog.New(slog.NewTextHandler(t.Output(), nil))},
 		snapshot(t, map[string]Channel{notifiers.Slack: slack, notifiers.Email: email}))
+	e.schema = schema
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = e.Run(ctx) })

@@ -44,7 +44,7 @@ func (e *Engine) take(ctx context.Context, in intake) error {
 	var given map[string]string // ids that are kept already
 	for {
 		snap := e.snap.Load()
-		group, incs, err := e.loadGroup(ctx, partition, gid)
+		group, incs, err := e.loadGroup(ctx, partition, gid, true)
 		if err != nil {
 			return err
 		}
@@ -69,7 +69,7 @@ func (e *Engine) take(ctx context.Context, in intake) error {
 		}
 		t := txn{partition: partition}
 		in.again.settle(e, &t, incs, &out, now, snap.env())
-		if err := t.group(group, out.Group); err != nil {
+		if err := t.group(e, group, out.Group); err != nil {
 			return err
 		}
 		if err := e.ingested(ctx, &t, incs, out, at, now, snap.env()); err != nil {

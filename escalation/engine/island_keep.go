@@ -153,8 +153,12 @@ func (i *island) webhook(ctx context.Context, in intake) error {
 			return err
 		}
 	}
-	i.taking[p].Lock()
-	defer i.taking[p].Unlock()
+	select {
+	case i.taking[p] <- struct{}{}:
+		defer func() { <-i.taking[p] }()
+	case <-ctx.Done():
+		return fmt.Errorf("keep the webhook while the store is away: %w", ctx.Err())
+	}
 	at := i.e.store.Now()
 	w := in.w
 	in.w = i.known.unknown(gid, w)

@@ -21,12 +21,19 @@ func (e *Engine) message(snap *Snapshot, inc *escalation.Incident, d escalation.
 	msg := notifiers.Message{
 		ID:       d.ID,
 		Attempt:  d.Attempt,
+		Tries:    d.Tries,
 		Kind:     notifiers.Kind(d.Kind),
 		Address:  d.Address,
 		Ref:      notifiers.Ref{Channel: d.Ref.Channel, TS: d.Ref.TS},
 		Edit:     d.Ref != (escalation.Ref{}),
 		ReadOnly: d.ReadOnly,
 		Now:      now,
+	}
+	switch {
+	case d.Doubt != 0:
+		msg.PerhapsSince = d.Doubt.Time()
+	case d.Maybe > 0: // by an island, which has no leases
+		msg.PerhapsSince = inc.OpenedAt.Time()
 	}
 	if d.Kind == escalation.NoticeDelivery {
 		msg.Notice = &notifiers.Text{Title: inc.Title, Body: notifiers.Untrusted(inc.Body)}
@@ -43,8 +50,8 @@ func (e *Engine) message(snap *Snapshot, inc *escalation.Incident, d escalation.
 		msg.Incident.Notes = append(msg.Incident.Notes, islandNote)
 	}
 	msg.Incident.Revision = d.Sending
-	if inc.Confidential && d.Kind == escalation.BoardDelivery && exposed(snap, d) {
-		conceal(&msg.Incident)
+	if t := snap.Catalog.Team(d.To); inc.Confidential && d.Kind == escalation.BoardDelivery && t != nil && t.Kind == config.Volunteer {
+		msg.Incident.Conceal()
 	}
 	switch d.Kind {
 	case escalation.PageDelivery, escalation.ReminderDelivery, escalation.ToldDelivery, escalation.QuestionDelivery:
@@ -76,26 +83,6 @@ func (e *Engine) message(snap *Snapshot, inc *escalation.Incident, d escalation.
 	case escalation.NoticeDelivery:
 	}
 	return msg
-}
-
-// exposed tells whether people read a board who may not see what is
-// confidential: volunteers, and as far as it is known guests of the workspace and
-// other organisations.
-func exposed(snap *Snapshot, d escalation.Delivery) bool {
-	if t := snap.Catalog.Team(d.To); t != nil && t.Kind == config.Volunteer {
-		return true
-	}
-	return snap.Outsiders != nil && snap.Outsiders(d.Address)
-}
-
-// conceal leaves of an incident what people may know who were told of it before
-// it was confidential.
-func conceal(v *notifiers.Incident) {
-	v.AlertName, v.Summary, v.Alerts = "an alert", "The details are confidential.", nil
-	if v.Held != "" {
-		v.Held = "kept quiet in Alertmanager"
-	}
-	v.Matched, v.Runbook, v.Dashboard, v.Source, v.Silence, v.Page = "", "", "", "", "", ""
 }
 
 func appendSlack(ids []string, snap *Snapshot, handle string) []string {

@@ -128,6 +128,7 @@ func TestLostAnswer(t *testing.T) {
 	if got := n.Deliver(t.Context(), page); got.Verdict != notifiers.Ambiguous {
 		t.Fatal(got.Verdict, got.Err)
 	}
+	page.PerhapsSince = page.Now
 	got := n.Deliver(t.Context(), page)
 	if got.Verdict != notifiers.Sent {
 		t.Fatal(got.Verdict, got.Err)

@@ -46,9 +46,7 @@ func render(m notifiers.Message) rendered {
 	default:
 		out.blocks = full(m)
 	}
-	if len(out.blocks) > maxBlocks {
-		out.blocks = out.blocks[:maxBlocks]
-	}
+	out.blocks = fit(out.blocks)
 	return out
 }
 
@@ -140,8 +138,8 @@ func notice(m notifiers.Message) []slack.Block {
 
 // What a report may take of a message: some room is left below Slack's limits.
 const (
-	maxReport      = 45     // blocks
-	maxReportChars = 12_000 // of all its texts together: more nobody reads there, and Slack refuses the whole at some point
+	maxReport      = 45   // blocks
+	maxReportChars = 8000 // of all its texts together: more nobody reads there, and Slack refuses the whole at some point
 )
 
 // paper is the weekly report: a title and plain lines for each section, as many

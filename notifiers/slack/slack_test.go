@@ -405,7 +405,9 @@ func TestDoubtIsLookedUp(t *testing.T) {
 			if got := n.Deliver(t.Context(), page()); got.Verdict != notifiers.Ambiguous {
 				t.Fatal(got.Verdict, got.Err)
 			}
-			got := n.Deliver(t.Context(), page())
+			again := page()
+			again.PerhapsSince = again.Now
+			got := n.Deliver(t.Context(), again)
 			if got.Verdict != notifiers.Sent || got.Ref.Channel != "D01JANE" {
 				t.Errorf("%v %v %v", got.Verdict, got.Ref, got.Err)
 			}

@@ -41,6 +41,7 @@ var methods = map[string]method{
 	"conversations.list":    {do: (*Slack).list, args: "cursor exclude_archived limit types team_id"},
 	"conversations.history": {do: (*Slack).history, args: "channel cursor include_all_metadata inclusive latest limit oldest", must: "channel"},
 	"conversations.replies": {do: (*Slack).history, args: "channel ts cursor include_all_metadata inclusive latest limit oldest", must: "channel ts"},
+	"conversations.members": {do: (*Slack).inside, args: "channel cursor limit", must: "channel"},
 	"users.info":            {do: (*Slack).userInfo, scope: "users:read", args: "user include_locale", must: "user"},
 	"users.lookupByEmail":   {do: (*Slack).byEmail, scope: "users:read.email", args: "email", must: "email"},
 	"users.list":            {do: (*Slack).userList, scope: "users:read", args: "cursor limit include_locale team_id presence"},
@@ -150,6 +151,11 @@ func (s *Slack) content(name string, a url.Values) (code string, problems []stri
 		found, tooLong := CheckMessage([]byte(blocks))
 		for _, p := range found {
 			problems = append(problems, p.String())
+		}
+		if s.Refuse != nil {
+			if at, no := s.Refuse(blocks); no {
+				problems = append(problems, Problem{"refused by the test", at}.String())
+			}
 		}
 		switch {
 		case len(problems) > 0:
@@ -410,7 +416,7 @@ func (s *Slack) kind(id string) string {
 func channelObject(c Channel) object {
 	return object{
 		"id": c.ID, "name": c.Name, "is_channel": !c.Private, "is_private": c.Private, "is_member": c.Member, "is_archived": c.Archived,
-		"is_ext_shared": c.External, "is_shared": c.External,
+		"is_ext_shared": c.External, "is_shared": c.External, "previous_names": append([]string{}, c.Was...),
 	}
 }
 
@@ -424,6 +430,22 @@ func (s *Slack) info(a url.Values) answer {
 		return refuse("channel_not_found")
 	}
 	return ok(object{"channel": channelObject(c)})
+}
+
+func (s *Slack) inside(a url.Values) answer {
+	id := a.Get("channel")
+	if scope := s.kind(id) + ":read"; !s.has(scope) {
+		return s.missing(scope)
+	}
+	c, found := s.channel(id)
+	if !found || c.ID != id || c.Private && !c.Member {
+		return refuse("channel_not_found")
+	}
+	out := page(make([]object, len(c.Users)), a, "members")
+	from, _ := strconv.Atoi(strings.TrimPrefix(a.Get("cursor"), "at"))
+	shown := len(out.fields["members"].([]object))
+	out.fields["members"] = append([]string{}, c.Users[from:from+shown]...)
+	return out
 }
 
 // page cuts a list at the cursor and the limit.

@@ -47,8 +47,10 @@ type Channel struct {
 	Private  bool
 	Member   bool // the app is in it
 	Archived bool
-	External bool // shared with another organisation
-	ReadOnly bool // the app may not post
+	External bool     // shared with another organisation
+	Was      []string // earlier names
+	Users    []string // who is in it, beside the app
+	ReadOnly bool     // the app may not post
 }
 
 // Group is a user group.
@@ -99,6 +101,10 @@ type Slack struct {
 	SigningSecret string
 	TeamID, AppID string
 	BotUserID     string
+
+	// Refuse lets Slack dislike the blocks of a message for reasons of its own
+	// (invalid_blocks): where, and whether.
+	Refuse func(blocks string) (pointer string, refuse bool)
 
 	t       testing.TB
 	cfg     Config
