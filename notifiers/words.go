@@ -77,7 +77,7 @@ func StateWord(m Message) string {
 		return "FLAPPING"
 	case m.You == nil && lastStep(in) > 1:
 		return fmt.Sprintf("ESCALATED to step %d", lastStep(in))
-	case m.You != nil && m.Kind != Reminder && lastStep(in) > m.You.Step:
+	case m.Kind != Reminder && past(m):
 		return "ESCALATED"
 	}
 	return "FIRING"
@@ -196,7 +196,7 @@ func Status(m Message) string {
 		return "Everybody in the chain was paged and nobody acknowledged."
 	case in.Flapping:
 		return "It fires again and again: it pages no more for that. Acknowledge it to take it on."
-	case m.Kind != Reminder && m.You != nil && lastStep(in) > m.You.Step:
+	case m.Kind != Reminder && past(m):
 		return "This went on to step " + fmt.Sprint(lastStep(in)) + ". You can still acknowledge it."
 	case in.Urgency != "" && !in.Urgency.Pages():
 		return "Nobody is paged for this."
@@ -646,6 +646,12 @@ func Yours(m Message) bool {
 // beside tells a message for somebody who was asked although another has it.
 func beside(m Message) bool {
 	return m.You != nil && m.You.Beside && m.Incident.State != Resolved
+}
+
+// past tells whether the chain went on after it had asked the reader. Who was
+// asked by hand has no place in it.
+func past(m Message) bool {
+	return m.You != nil && m.You.Steps > 0 && lastStep(m.Incident) > m.You.Step
 }
 
 func lastStep(in Incident) int {

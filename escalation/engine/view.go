@@ -105,6 +105,7 @@ func you(snap *Snapshot, inc *escalation.Incident, d escalation.Delivery, now ti
 	if d.Hand != 0 {
 		y.Steps = 0 // out of the chain's order
 	}
+	y.Beside = inc.State != escalation.Triggered && inc.Beside != nil && slices.Contains(inc.Beside.People, d.To)
 	if d.Channel == notifiers.Email && snap.Link != nil && inc.Open() {
 		y.AckURL = snap.Link(inc.ID, d.To, now.Add(7*24*time.Hour))
 	}

@@ -80,6 +80,14 @@ type Slack interface {
 	Respond(ctx context.Context, responseURL, text, takeOver string) error
 	// User tells who a member is.
 	User(ctx context.Context, member string) (slack.User, error)
+	// OpenForm opens an empty modal for a press; FillForm draws a form into it,
+	// or SayInForm says why there is none.
+	OpenForm(ctx context.Context, trigger, action string) (view string, err error)
+	FillForm(ctx context.Context, view string, f slack.Form) error
+	SayInForm(ctx context.Context, view, action, said string) error
+	// Home is where the app lives, as of the last Probe.
+	Home() slack.Home
+	Probe(ctx context.Context) error
 }
 
 // Deps is what the doors need.

@@ -106,6 +106,7 @@ type fakeEngine struct {
 	answer   func(escalation.Event) (escalation.Answer, error)
 	incident escalation.Incident
 	notReady error
+	unread   error // of Incident
 	facts    []report.Facts
 	read     func()    // told of each reading of facts; nil: nobody
 	now      time.Time // zero: the wall clock's
@@ -144,6 +145,9 @@ func (e *fakeEngine) Incident(_ context.Context, id string) (escalation.Incident
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.asked++
+	if e.unread != nil {
+		return escalation.Incident{}, e.unread
+	}
 	if id != e.incident.ID {
 		return escalation.Incident{}, engine.ErrNotFound
 	}
@@ -153,6 +157,9 @@ func (e *fakeEngine) Incident(_ context.Context, id string) (escalation.Incident
 func (e *fakeEngine) Incidents(_ context.Context, f engine.Filter) ([]escalation.Incident, string, error) {
 	if f.Cursor == "forged" {
 		return nil, "", engine.ErrBadCursor
+	}
+	if e.unread != nil {
+		return nil, "", e.unread
 	}
 	return []escalation.Incident{e.incident}, "", nil
 }
@@ -170,7 +177,7 @@ func (e *fakeEngine) Drill(_ context.Context, target routing.Target, urgency con
 
 func (e *fakeEngine) PageByHand(_ context.Context, target routing.Target, urgency config.Urgency, text string, by escalation.Actor, key string) (escalation.Incident, error) {
 	inc := escalation.Incident{ID: "00-hand", Kind: escalation.ByHand, State: escalation.Triggered, Urgency: urgency, Target: target, Body: text, Reason: by.Handle}
-	if key == "used" {
+	if key == "used" || key == "slack:used" {
 		return inc, engine.ErrKeyReused
 	}
 	return inc, nil
@@ -220,12 +227,52 @@ type fakeSlack struct {
 	mu    sync.Mutex
 	said  []string
 	over  []string
+
+	opened []string     // forms
+	forms  []slack.Form // as they were filled
+	inForm []string     // what was said in place of one
+	home   slack.Home
+	probed int
 }
 
 func (f *fakeSlack) Respond(_ context.Context, url, text, takeOver string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.said, f.over = append(f.said, text), append(f.over, takeOver)
+	return nil
+}
+
+// OpenForm opens no form for a trigger that is "late".
+func (f *fakeSlack) OpenForm(_ context.Context, trigger, action string) (string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if trigger == "late" {
+		return "", errors.New("expired_trigger_id")
+	}
+	f.opened = append(f.opened, action)
+	return "V1", nil
+}
+
+func (f *fakeSlack) FillForm(_ context.Context, view string, form slack.Form) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.forms = append(f.forms, form)
+	return nil
+}
+
+func (f *fakeSlack) SayInForm(_ context.Context, _, _, said string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.inForm = append(f.inForm, said)
+	return nil
+}
+
+func (f *fakeSlack) Home() slack.Home { return f.home }
+
+func (f *fakeSlack) Probe(context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.probed++
 	return nil
 }
 
@@ -243,6 +290,8 @@ type bench struct {
 	engine *fakeEngine
 	slack  *fakeSlack
 	reg    *prometheus.Registry
+
+	trigger string // of a command
 }
 
 func newBench(t testing.TB, change ...func(*Deps)) *bench {

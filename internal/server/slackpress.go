@@ -11,11 +11,16 @@ import (
 	"callchain/notifiers/slack"
 )
 
-// slackInteraction takes what somebody pressed or sent off in a modal, by its type.
+// slackInteraction takes what somebody pressed, or sent off in a form.
 func (s *Server) slackInteraction(ctx context.Context, app Slack, payload []byte) (answer any, err error) {
 	in, err := slack.ParsePayload(payload)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case in.Filled != nil:
+		return s.slackForm(ctx, app, in)
+	case slack.Asks(in.Action):
+		return nil, s.openForm(ctx, app, in)
 	}
 	return nil, s.slackButton(ctx, app, in)
 }
@@ -23,71 +28,118 @@ func (s *Server) slackInteraction(ctx context.Context, app Slack, payload []byte
 // slackButton does what a button asks for. The presser is told afterwards: that
 // must not use up the time to store it.
 func (s *Server) slackButton(ctx context.Context, app Slack, press slack.Interaction) error {
-	id, place, err := escalation.ParseButtonToken(press.Token)
+	said, takeOver, err := s.press(ctx, app, press)
 	if err != nil {
-		return slack.ErrPayload
+		return err
 	}
-	said, takeOver, err := s.press(ctx, app, press, id, place)
-	if err != nil {
-		return fmt.Errorf("incident %s: %w", id, err)
-	}
-	if said == "" || press.ResponseURL == "" {
-		return nil
-	}
-	s.later(func(ctx context.Context) {
-		if err := app.Respond(ctx, press.ResponseURL, said, takeOver); err != nil {
-			s.log.Warn("presser not told", "incident", id, "err", err)
-		}
-	})
+	s.tellPresser(app, press, said, takeOver)
 	return nil
 }
 
-// slackCommand answers /callchain, which does nothing yet.
-func (s *Server) slackCommand(_ context.Context, _ Slack, payload []byte) (answer any, err error) {
-	if _, err := slack.ParseCommand(payload); err != nil {
-		return nil, err
+// tellPresser says something to whoever pressed alone, after the press is answered.
+func (s *Server) tellPresser(app Slack, press slack.Interaction, said, takeOver string) {
+	if said == "" || press.ResponseURL == "" {
+		return
 	}
-	return map[string]string{
-		"response_type": "ephemeral",
-		"text":          "This command is not built yet: use the buttons of a page, or callchain incidents in a terminal.",
-	}, nil
+	s.later(func(ctx context.Context) {
+		if err := app.Respond(ctx, press.ResponseURL, said, takeOver); err != nil {
+			s.log.Warn("presser not told", "action", press.Action, "err", err)
+		}
+	})
+}
+
+// pressed are the buttons whose value names an incident: the event of each.
+var pressed = map[string]func(who escalation.Actor, stranger bool, at escalation.Place) escalation.Event{
+	slack.ActionAck: func(who escalation.Actor, stranger bool, _ escalation.Place) escalation.Event {
+		return escalation.Acknowledge{By: who, Stranger: stranger}
+	},
+	slack.ActionTakeOver: func(who escalation.Actor, stranger bool, _ escalation.Place) escalation.Event {
+		return escalation.Acknowledge{By: who, Stranger: stranger, TakeOver: true}
+	},
+	slack.ActionEscalate: func(who escalation.Actor, _ bool, at escalation.Place) escalation.Event {
+		return escalation.Escalate{By: who, From: &at}
+	},
+	slack.ActionStillOn: func(who escalation.Actor, _ bool, _ escalation.Place) escalation.Event {
+		return escalation.StillOn{By: who}
+	},
+	slack.ActionUnack: func(who escalation.Actor, _ bool, _ escalation.Place) escalation.Event {
+		return escalation.Unacknowledge{By: who}
+	},
+	slack.ActionResume: func(who escalation.Actor, _ bool, _ escalation.Place) escalation.Event {
+		return escalation.Unacknowledge{By: who}
+	},
+	slack.ActionResolve: func(who escalation.Actor, _ bool, _ escalation.Place) escalation.Event {
+		return escalation.ResolveByHand{By: who}
+	},
 }
 
 // press does what was pressed. It returns what to tell the presser alone ("":
 // the message itself shows it) and the value of a take-over button.
-func (s *Server) press(ctx context.Context, app Slack, press slack.Interaction, id string, place escalation.Place) (said, takeOver string, err error) {
+func (s *Server) press(ctx context.Context, app Slack, press slack.Interaction) (said, takeOver string, err error) {
+	event := pressed[press.Action]
+	if event == nil {
+		return "This button is not known here. Use the newest message of the incident.", "", nil
+	}
+	id, place, err := escalation.ParseButtonToken(press.Token)
+	if err != nil {
+		return "", "", slack.ErrPayload
+	}
 	who, stranger, refusal := s.presser(ctx, app, press)
 	if refusal != "" {
 		return refusal, "", nil
 	}
-	var ev escalation.Event
-	switch press.Action {
-	case "ack":
-		ev = escalation.Acknowledge{By: who, Stranger: stranger}
-	case "takeover":
-		ev = escalation.Acknowledge{By: who, Stranger: stranger, TakeOver: true}
-	case "escalate":
-		ev = escalation.Escalate{By: who, From: &place}
-	default:
-		return "This button is not known here. Use the newest message of the incident.", "", nil
+	inc, answer, err := s.engine.Do(ctx, id, event(who, stranger, place))
+	switch {
+	case errors.Is(err, engine.ErrNotFound):
+		return saidGone, "", nil
+	case errors.Is(err, engine.ErrNotKept):
+		return s.notStored(err), "", nil
+	case err != nil:
+		return "", "", fmt.Errorf("incident %s: %w", id, err)
 	}
-	inc, answer, err := s.engine.Do(ctx, id, ev)
-	if errors.Is(err, engine.ErrNotFound) {
-		return "callchain does not know this incident any more: its store lost it, or it was closed long ago. Nothing changed. Look in Alertmanager whether the alert still fires.", "", nil
-	}
-	if err != nil {
-		return "", "", err
-	}
+	s.adopt(press, inc)
 	if answer.Kind == escalation.NotInChain {
 		return "You are not in the chain of " + subjectName(inc) + ". Take over anyway?", press.Token, nil
 	}
+	if answer.Kind == escalation.Done && press.Ephemeral {
+		return "Done: " + subjectName(inc) + " is acknowledged by you.", "", nil
+	}
 	return words(answer, who), "", nil
+}
+
+// adopt tells the incident where a message of its is, if the answer to sending it
+// was lost: from now on it is kept up to date, and not sent again.
+func (s *Server) adopt(press slack.Interaction, inc escalation.Incident) {
+	d := inc.Delivery(press.Delivery)
+	if d == nil || d.Reached != 0 || press.Channel == "" || press.MessageTS == "" {
+		return
+	}
+	s.later(func(ctx context.Context) {
+		arrived := escalation.Result{
+			Delivery: d.ID, Attempt: -1, // of none that is being made
+			Verdict: escalation.VerdictSent, Ref: escalation.Ref{Channel: press.Channel, TS: press.MessageTS},
+		}
+		if _, _, err := s.engine.Do(ctx, inc.ID, arrived); err != nil {
+			s.log.Warn("pressed message not adopted", "incident", inc.ID, "err", err)
+		}
+	})
 }
 
 // presser tells who pressed, or why they may not. What Slack does not tell is
 // not held against anybody: a willing helper must not be stopped by an outage.
 func (s *Server) presser(ctx context.Context, app Slack, press slack.Interaction) (who escalation.Actor, stranger bool, refusal string) {
 	u := press.User
+	home := app.Home()
+	if home == (slack.Home{}) { // it counts from the next press on
+		s.later(func(ctx context.Context) {
+			if err := app.Probe(ctx); err != nil {
+				s.log.Warn("the app's workspace not looked up", "err", err)
+			}
+		})
+	}
+	if home.Foreign(press) {
+		return who, false, "This was pressed in a workspace that callchain does not belong to. Nothing changed."
+	}
 	if u.TeamID != "" && press.TeamID != "" && u.TeamID != press.TeamID && press.EnterpriseID == "" {
 		return who, false, "Only members of this workspace can answer. Nothing changed."
 	}

@@ -53,6 +53,8 @@ type Filled struct {
 	Until  time.Time
 	Reason string // or the text of a note
 	Sure   bool   // they take it over although they are not in the chain
+
+	First string // the field at which an error of the whole form is shown
 }
 
 // Fields of a form, for what is wrong with one of them.
@@ -80,19 +82,6 @@ var forms = map[string]struct{ title, submit, about, label string }{
 
 // snoozes are the durations to choose from.
 var snoozes = []Option{{"30m", "30 minutes"}, {"1h", "1 hour"}, {"2h", "2 hours"}, {"4h", "4 hours"}}
-
-// FirstField is the field at which an error of the whole form is shown.
-func (f Form) FirstField() string {
-	switch {
-	case f.Action == ActionSnooze:
-		return FieldFor
-	case f.Action == ActionDeclare, f.Action == ActionNote:
-		return FieldReason
-	case len(f.Groups) > 0:
-		return FieldTo
-	}
-	return FieldName
-}
 
 // view draws the form.
 func (f Form) view() slack.ModalViewRequest {
@@ -294,12 +283,20 @@ func (v *submittedView) filled() (Filled, error) {
 		return Filled{}, ErrPayload
 	}
 	field := v.State.Values
+	if len(field) == 0 {
+		return Filled{}, ErrPayload
+	}
 	f := Filled{
 		To:     field[FieldTo][FieldTo].Option.Value,
 		Name:   strings.TrimSpace(field[FieldName][FieldName].Value),
 		For:    field[FieldFor][FieldFor].Option.Value,
 		Reason: strings.TrimSpace(field[FieldReason][FieldReason].Value),
 		Sure:   len(field[fieldSure][fieldSure].Options) > 0,
+	}
+	for _, name := range []string{fieldSure, FieldReason, FieldUntil, FieldFor, FieldName, FieldTo} {
+		if _, ok := field[name]; ok {
+			f.First = name
+		}
 	}
 	if unix := field[FieldUntil][FieldUntil].DateTime; unix > 0 && unix < 1<<40 {
 		f.Until = time.Unix(unix, 0).UTC()

@@ -29,6 +29,7 @@ type Interaction struct {
 	EnterpriseID string
 	Channel      string
 	MessageTS    string
+	Ephemeral    bool   // the message is the presser's alone, and is not edited
 	Delivery     string // the id of the message's delivery; "" if the message does not say it
 	ResponseURL  string
 	TriggerID    string // opens a form, once, within three seconds
@@ -58,6 +59,7 @@ func ParsePayload(payload []byte) (Interaction, error) {
 		Container  struct {
 			ChannelID string `json:"channel_id"`
 			MessageTS string `json:"message_ts"`
+			Ephemeral bool   `json:"is_ephemeral"`
 		}
 		Actions []struct {
 			ActionID string `json:"action_id"`
@@ -79,6 +81,7 @@ func ParsePayload(payload []byte) (Interaction, error) {
 		AppID:       p.APIAppID,
 		Channel:     p.Container.ChannelID,
 		MessageTS:   p.Container.MessageTS,
+		Ephemeral:   p.Container.Ephemeral,
 		ResponseURL: p.ResponseURL,
 		TriggerID:   p.TriggerID,
 	}

@@ -59,6 +59,7 @@ type Notifier struct {
 	listed  time.Time                     // when the channels were listed because one was not found
 	quota   int                           // answers in a row that the workspace is full
 	users   map[string]remembered[User]   // by member id
+	home    Home
 }
 
 // remembered is a cached answer.
@@ -136,6 +137,7 @@ func (n *Notifier) Probe(ctx context.Context) error {
 	if err != nil {
 		return classify(err, call{token: token}).Err
 	}
+	n.learn(answer)
 	if granted, told := scopesOf(answer); told && !slices.Contains(granted, "chat:write") {
 		return errors.New("slack: missing_scope: " + hints["missing_scope"] + " (needed: chat:write)")
 	}

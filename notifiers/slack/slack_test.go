@@ -506,6 +506,7 @@ func TestParsePayload(t *testing.T) {
 		"no action":            `{"type":"block_actions","user":{"id":"U1"}}`,
 		"a form of nothing":    `{"type":"view_submission","user":{"id":"U1"}}`,
 		"a form without token": `{"type":"view_submission","user":{"id":"U1"},"view":{"callback_id":"snooze"}}`,
+		"a form without field": `{"type":"view_submission","user":{"id":"U1"},"view":{"callback_id":"snooze","private_metadata":"v1|3f|1"}}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := ParsePayload([]byte(payload)); !errors.Is(err, ErrPayload) {
