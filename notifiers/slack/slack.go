@@ -19,7 +19,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptrace"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -72,21 +71,10 @@ const (
 
 // New returns a notifier. It does not speak to Slack yet.
 func New(cfg Config, logger *slog.Logger) *Notifier {
-	cfg.APIURL = cmp.Or(cfg.APIURL, DefaultAPIURL)
-	if !strings.HasSuffix(cfg.APIURL, "/") {
-		cfg.APIURL += "/" // slack-go appends the method's name as it is
-	}
+	cfg.APIURL = withSlash(cfg.APIURL)
 	client := cfg.HTTPClient
 	if client == nil {
-		transport := http.DefaultTransport.(*http.Transport).Clone()
-		transport.IdleConnTimeout = 30 * time.Second
-		transport.MaxIdleConnsPerHost = 16
-		client = &http.Client{
-			Timeout:   Timeout,
-			Transport: transport,
-			// The token is in the body: no other host may be sent it.
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		}
+		client = httpClient()
 	}
 	return &Notifier{
 		cfg: cfg, logger: logger, http: client,
@@ -94,6 +82,19 @@ func New(cfg Config, logger *slog.Logger) *Notifier {
 		direct:  map[string]string{},
 		doubted: map[string]time.Time{},
 		users:   map[string]remembered[User]{},
+	}
+}
+
+// httpClient is one that knows its limits.
+func httpClient() *http.Client {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.IdleConnTimeout = 30 * time.Second
+	transport.MaxIdleConnsPerHost = 16
+	return &http.Client{
+		Timeout:   Timeout,
+		Transport: transport,
+		// The token is in the body: no other host may be sent it.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
 
