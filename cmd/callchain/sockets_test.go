@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -104,4 +105,73 @@ func TestSocketModeByReload(t *testing.T) {
 	if a := in.slack.Press(t, "U01ANA", page, "Acknowledge"); a.Status != http.StatusOK {
 		t.Errorf("the press was answered %+v", a)
 	}
+}
+
+// doctor runs "callchain doctor slack" beside the daemon.
+func (in *installation) doctor(t *testing.T, code int, args ...string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), testbench.Binary(t), append([]string{"doctor", "slack", "--url=" + in.URL, "--token-file=api-token", "--by=ana"}, args...)...)
+	cmd.Dir = in.dir
+	var stdout, stderr strings.Builder
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	_ = cmd.Run()
+	if got := cmd.ProcessState.ExitCode(); got != code {
+		t.Errorf("doctor slack %v ends with %d, want %d:\n%s%s", args, got, code, stdout.String(), stderr.String())
+	}
+	return stdout.String()
+}
+
+func wants(t *testing.T, out string, all ...string) {
+	t.Helper()
+	for _, want := range all {
+		if !strings.Contains(out, want) {
+			t.Errorf("nothing says %q:\n%s", want, out)
+		}
+	}
+}
+
+// The doctor tells whether Slack is as callchain needs it, up to a press that
+// really came back.
+func TestDoctorSlack(t *testing.T) {
+	t.Parallel()
+	const policy = `[{notify: incident_response, ack_within: 1h}, {notify: fallback, ack_within: 1h}]`
+	t.Run("Socket Mode", func(t *testing.T) {
+		t.Parallel()
+		in := installFor(t, stores["embedded"](t), policy, socketMode)
+		in.awaitSocket(t)
+		wants(t, in.doctor(t, 0),
+			"good  configuration: callchain.yml", "good  slack: Slack: the token is that of callchain in the workspace Test", "3 of 3 channels named can be posted to",
+			"note  slack: ", "the answer names no scopes", "good  presses: Socket Mode: the callchain at "+in.URL+" has 1 connection to Slack", "\nSlack is as it should be.\n")
+		pressed := make(chan struct{})
+		go func() {
+			defer close(pressed)
+			page := in.slack.AwaitMessage(t, "U01ANA", "est page")
+			in.slack.Press(t, "U01ANA", page, "Acknowledge")
+		}()
+		out := in.doctor(t, 0, "--test-page=ana", "--output=json")
+		<-pressed
+		wants(t, out, `"ok": true`, `"check": "test page"`, "acknowledged by ana in Slack")
+		wants(t, in.doctor(t, 1, "--test-page=ben", "--wait=1s"), "bad   test page: ", "was not acknowledged within 1s", "1 check is bad: see above.")
+		in.doctor(t, 2, "--test-page=nobody")
+
+		in.Terminate(t, 10*time.Second)
+		wants(t, in.doctor(t, 0), "good  presses: Socket Mode: the app token is good", "note  presses: no callchain in Socket Mode answers at "+in.URL)
+		if err := os.WriteFile(filepath.Join(in.dir, "app-token"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		wants(t, in.doctor(t, 1), "app_token_file: ")
+	})
+	t.Run("signed requests", func(t *testing.T) {
+		t.Parallel()
+		in := installFor(t, stores["embedded"](t), policy, signedRequests)
+		wants(t, in.doctor(t, 0), "good  presses: they come as signed requests to "+in.URL+"/slack/interactions")
+		pressed := make(chan struct{})
+		go func() {
+			defer close(pressed)
+			page := in.slack.AwaitMessage(t, "U01ANA", "est page")
+			in.slack.Press(t, "U01ANA", page, "Acknowledge")
+		}()
+		wants(t, in.doctor(t, 0, "--test-page=ana"), "good  test page: ", "acknowledged by ana in Slack")
+		<-pressed
+	})
 }
