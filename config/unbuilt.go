@@ -12,12 +12,6 @@ type unbuilt[T any] struct {
 
 var unbuiltConfig = []unbuilt[Config]{
 	{func(c *Config) Pos {
-		if s := c.Notifiers.Slack; s != nil && s.AppTokenFile.V != "" {
-			return s.AppTokenFile.Pos
-		}
-		return Pos{}
-	}, Error, "notifiers.slack.app_token_file: Socket Mode is not built yet; remove app_token_file and use signing_secret_file with signed HTTP callbacks"},
-	{func(c *Config) Pos {
 		return first(c.Notifiers.Webhooks, func(w Webhook) Pos { return w.Pos })
 	}, Warning, "notifiers.webhooks: not built yet, nothing is sent to them"},
 	{func(c *Config) Pos {

@@ -138,6 +138,7 @@ func serve(ctx context.Context, f serving, log *slog.Logger) error {
 		deps.Reload = r.reload
 	}
 	srv := server.New(deps)
+	sockets := newSockets(&wires, srv, eng, reg, log)
 
 	doors, err := listen(f, srv, log)
 	if err != nil {
@@ -171,6 +172,11 @@ func serve(ctx context.Context, f serving, log *slog.Logger) error {
 	for _, d := range doors {
 		go func() { failed <- d.serve(log) }()
 	}
+	socketsDone := make(chan struct{})
+	go func() {
+		defer close(socketsDone)
+		_ = sockets.Run(ctx) // it ends with its context, never with an error
+	}()
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
@@ -190,7 +196,18 @@ func serve(ctx context.Context, f serving, log *slog.Logger) error {
 	log.Info("stopping", "after", "intake, engine, store")
 	stopping, cancel := context.WithTimeout(context.Background(), stopIntake)
 	defer cancel()
-	_ = together(func() error { return shut(stopping, doors) }, func() error { srv.Wait(); return nil })
+	_ = together(
+		func() error { return shut(stopping, doors) },
+		func() error {
+			select {
+			case <-socketsDone:
+			case <-stopping.Done():
+				log.Warn("slack sockets did not end in time; Slack shows what came last as failed")
+			}
+			return nil
+		},
+		func() error { srv.Wait(); return nil },
+	)
 	stopEngineNow()
 	select {
 	case <-engineDone:
