@@ -340,14 +340,14 @@ func TestNothingIsLookedUp(t *testing.T) {
 	}
 }
 
-// TestBusyConversation: of two pages of a hundred messages both are looked through.
+// TestBusyConversation: two pages of messages are looked through.
 func TestBusyConversation(t *testing.T) {
 	ws, n := strictWorkspace(t)
 	ws.Fault("chat.postMessage", strictslack.CutAfter)
 	n.Deliver(t.Context(), page())
-	for i := range 150 {
+	for i := range lookUpPage + 10 {
 		m := page()
-		m.ID = fmt.Sprint("other-", i)
+		m.Kind, m.Notice, m.ID = notifiers.Notice, &notifiers.Text{Title: "another", Body: "x"}, fmt.Sprint("other-", i)
 		n.Deliver(t.Context(), m)
 	}
 	again := page()
