@@ -563,7 +563,7 @@ func TestWatch(t *testing.T) {
 		}
 		got := map[string]string{}
 		for _, tr := range troubles {
-			got[tr.Channel] += tr.Key
+			got[tr.Channel] += tr.Kind
 			if !strings.HasSuffix(tr.Text, ".") {
 				t.Errorf("no sentence: %q", tr.Text)
 			}
