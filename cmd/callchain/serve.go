@@ -61,7 +61,7 @@ func serveCommand(app *kingpin.Application, commands map[string]command) {
 			return check(ctx, std.out, f.file, config.Options{ExpandEnv: f.expandEnv}, "text", noTime)
 		}
 		logging.Writer = std.err
-		return serve(ctx, f, promslog.New(&logging))
+		return serve(ctx, f, slog.New(redacting{promslog.New(&logging).Handler()}))
 	}
 }
 
@@ -164,6 +164,7 @@ func serve(ctx context.Context, f serving, log *slog.Logger) error {
 			func() error { return eng.RunGauges(engineCtx) },
 			func() error { return eng.RunProbes(engineCtx) },
 			func() error { return eng.RunAudit(engineCtx) },
+			func() error { return watchChannels(engineCtx, eng, wires.current.Load, log) },
 			func() error { return heart.Run(ctx) }, // one that is being stopped is not able
 			func() error { return tellLosses(engineCtx, eng, log, st) },
 		)
