@@ -253,13 +253,13 @@ func together(fs ...func() error) error {
 
 // door is one HTTP server with the addresses it listens on.
 type door struct {
-	http      *http.Server
+	http      *server.Door
 	listeners []net.Listener
 	flags     *web.FlagConfig
 }
 
 func (d door) serve(log *slog.Logger) error {
-	err := web.ServeMultiple(d.listeners, d.http, d.flags, log)
+	err := web.ServeMultiple(d.listeners, d.http.Server, d.flags, log)
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
@@ -279,7 +279,7 @@ func listen(f serving, srv *server.Server, log *slog.Logger) ([]door, error) {
 				_ = shut(context.Background(), doors)
 				return nil, fmt.Errorf("listen on %s: %w", address, err)
 			}
-			doors[i].listeners = append(doors[i].listeners, l)
+			doors[i].listeners = append(doors[i].listeners, doors[i].http.Bound(l))
 		}
 	}
 	return doors, nil
@@ -288,12 +288,7 @@ func listen(f serving, srv *server.Server, log *slog.Logger) ([]door, error) {
 func newDoor(h http.Handler, addresses []string, webConfig string, log *slog.Logger) door {
 	socket := false
 	return door{
-		http: &http.Server{
-			Handler:           h,
-			ReadHeaderTimeout: server.ReadHeaderTimeout, ReadTimeout: server.ReadTimeout,
-			WriteTimeout: server.WriteTimeout, IdleTimeout: server.IdleTimeout,
-			ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-		},
+		http:  server.NewDoor(h, log),
 		flags: &web.FlagConfig{WebListenAddresses: &addresses, WebConfigFile: &webConfig, WebSystemdSocket: &socket},
 	}
 }
