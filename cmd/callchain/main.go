@@ -89,7 +89,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	reportCommand(app, commands)
 	storeCommands(app, commands)
 	whoisCommand(app, commands)
+	onCallCommands(app, commands)
 	schemaCommand(app, commands)
+	completionCommand(app, commands)
 	versionCommand(app, commands)
 
 	if len(args) == 0 {
