@@ -132,7 +132,7 @@ func printRota(w io.Writer, rota whois.Rota) {
 		if c.Until != nil {
 			until = stampOf(c.Until)
 		}
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\n", clean(c.Team), clean(who), until, clean(next), clean(schedule))
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\n", cell(c.Team), clean(who), until, clean(next), cell(schedule))
 	}
 	_ = tw.Flush() // nobody to tell when the output is gone
 }
