@@ -22,6 +22,7 @@ const (
 	NoticeDelivery   DeliveryKind = "notice"
 	ReportDelivery   DeliveryKind = "report"
 	DigestDelivery   DeliveryKind = "digest" // of a digest only
+	QuestionDelivery DeliveryKind = "question"
 )
 
 // Status is where a delivery stands.
@@ -55,13 +56,14 @@ type Delivery struct {
 	ReadOnly bool         `json:"y,omitempty"`  // a board without buttons
 	Parent   string       `json:"pa,omitempty"` // thread, reminder, told: the delivery whose thread it joins
 
-	As       string `json:"as,omitempty"` // page: the step's notify
-	Why      string `json:"w,omitempty"`  // page: the step's reason
-	Run      int    `json:"rn,omitempty"`
-	Round    int    `json:"ro,omitempty"`
-	Position int    `json:"sp,omitempty"`
-	Nr       int    `json:"nr,omitempty"` // page: Woken as of it; the channels of one page have the same
-	In       string `json:"in,omitempty"` // page: the digest that names it in place of a message of its own
+	As       string  `json:"as,omitempty"` // page: the step's notify
+	Why      string  `json:"w,omitempty"`  // page: the step's reason
+	Run      int     `json:"rn,omitempty"`
+	Round    int     `json:"ro,omitempty"`
+	Position int     `json:"sp,omitempty"`
+	Hand     Instant `json:"hd,omitempty"` // page, reminder: when they were asked out of the chain's order
+	Nr       int     `json:"nr,omitempty"` // page: Woken as of it; the channels of one page have the same
+	In       string  `json:"in,omitempty"` // page: the digest that names it in place of a message of its own
 
 	Status  Status  `json:"s"`
 	At      Instant `json:"t"`            // pending: not before

@@ -64,7 +64,7 @@ type Many struct {
 	Gens     []Gen             `json:"n,omitempty"` // what its latest revisions asked for, oldest first
 	JoinedAt Instant           `json:"j"`
 	RungAt   Instant           `json:"r,omitempty"`  // when a message rang last
-	Rung     int               `json:"rq,omitempty"` // Last as of then
+	Rung     map[string]int    `json:"rq,omitempty"` // Last as of then, by channel
 	Again    bool              `json:"ra,omitempty"` // one of its incidents reminds the person
 	Urgent   bool              `json:"u,omitempty"`  // an unbreak now joined since it rang
 	LookAt   Instant           `json:"l,omitempty"`
@@ -134,9 +134,12 @@ func (m *Many) clone() *Many {
 	}
 	c := *m
 	c.Members, c.Gens = slices.Clone(m.Members), slices.Clone(m.Gens)
-	c.Contacts = maps.Clone(m.Contacts)
+	c.Contacts, c.Rung = maps.Clone(m.Contacts), maps.Clone(m.Rung)
 	if c.Contacts == nil {
 		c.Contacts = map[string]string{}
+	}
+	if c.Rung == nil {
+		c.Rung = map[string]int{}
 	}
 	return &c
 }
@@ -357,32 +360,37 @@ func (s *stepper) ring() {
 	if many.Urgent {
 		wait = ringUrgent
 	}
-	again := many.Last > many.Rung || many.Again
-	if at := many.RungAt.plus(wait); again && at > s.now && many.Rung > 0 {
-		again = false
-		many.LookAt = min(many.LookAt, at)
-	}
+	next := many.RungAt.plus(wait)
 	rang := false
 	for _, channel := range []string{"slack", "email"} {
 		address := many.Contacts[channel]
 		if address == "" {
 			continue
 		}
-		address = strings.TrimPrefix(address, lookedUp)
-		d := Delivery{ID: deliveryID(s.ID, channel), Kind: DigestDelivery, Channel: channel, To: s.Person, Address: address}
-		first := s.delivery(d.ID)
-		switch {
-		case first == nil:
-			s.add(d)
-			rang = true
-		case first.Reached != 0 && again:
-			d.Parent, d.ID, d.Done = first.ID, deliveryID(s.ID, channel, s.now), many.Rung
-			s.add(d)
-			rang = true
+		d := Delivery{
+			ID: deliveryID(s.ID, channel), Kind: DigestDelivery, Channel: channel,
+			To: s.Person, Address: strings.TrimPrefix(address, lookedUp),
 		}
+		if first := s.delivery(d.ID); first != nil {
+			told := many.Rung[channel]
+			if !first.editable() {
+				told = max(told, first.Done)
+			}
+			if many.Last <= told && !many.Again || first.Reached == 0 {
+				continue
+			}
+			if s.now < next {
+				many.LookAt = min(many.LookAt, next)
+				continue
+			}
+			d.Parent, d.ID, d.Done = first.ID, deliveryID(s.ID, channel, s.now), told
+		}
+		s.add(d)
+		many.Rung[channel] = many.Last
+		rang = true
 	}
 	if rang {
-		many.RungAt, many.Rung, many.Again, many.Urgent = s.now, many.Last, false, false
+		many.RungAt, many.Again, many.Urgent = s.now, false, false
 	}
 }
 
@@ -397,6 +405,11 @@ func (s *stepper) named(d *Delivery) {
 			first.Done = max(first.Done, g.Last)
 		}
 	}
+}
+
+// Awaits tells whether a person is asked for an answer, as far as they were paged.
+func (inc *Incident) Awaits(handle string) bool {
+	return inc.State == Triggered || inc.Open() && inc.Beside.asks(handle)
 }
 
 // stepDigest takes a digest through what can happen to one.

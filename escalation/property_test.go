@@ -11,6 +11,7 @@ import (
 	"golang.org/x/tools/txtar"
 	"pgregory.net/rapid"
 
+	"callchain/config"
 	_ "callchain/internal/testbench/seed"
 	"callchain/routing"
 )
@@ -30,7 +31,34 @@ func anything(t *rapid.T, inc Incident, now time.Time) Event {
 		return Actor{Handle: rapid.SampledFrom([]string{"ana", "ben", "chen", "vic", "slack:U9", ""}).Draw(t, "who"), Via: "slack"}
 	}
 	seq := func() int { return inc.LastSeq - rapid.IntRange(0, 1).Draw(t, "old look") }
-	switch rapid.IntRange(0, 12).Draw(t, "event") {
+	target := func() string {
+		return rapid.SampledFrom([]string{"incident_response", "development", "contingency_development", "engineering_manager", "director", "fallback", "team:content", "team:helpers", "person:gus", "person:vic", "team:?", ""}).Draw(t, "to")
+	}
+	yes := func(what string) bool { return rapid.Bool().Draw(t, what) }
+	switch rapid.IntRange(0, 20).Draw(t, "event") {
+	case 13:
+		return Unacknowledge{By: who()}
+	case 14:
+		return StillOn{By: who()}
+	case 15:
+		return EscalateTo{By: who(), To: target()}
+	case 16:
+		return Reassign{By: who(), To: target(), TakeOver: yes("take over"), Stranger: yes("stranger")}
+	case 17:
+		return Snooze{By: who(), TakeOver: yes("take over"), Until: At(now).plus(time.Duration(rapid.IntRange(-10, 1500).Draw(t, "minutes")) * time.Minute)}
+	case 18:
+		return Declare{By: who(), Urgency: rapid.SampledFrom(append([]config.Urgency{"?"}, config.Urgencies...)).Draw(t, "declared")}
+	case 19:
+		return Remark{By: who(), Text: rapid.SampledFrom([]string{"", " x\n y\x00", "it is the database"}).Draw(t, "text")}
+	case 20:
+		ev := Disown{By: who(), Right: target(), Reason: "not ours"}
+		if p := inc.Place(); yes("from") {
+			if yes("old press") {
+				p.Step--
+			}
+			ev.From = &p
+		}
+		return ev
 	case 0:
 		return Tick{}
 	case 8, 9:
@@ -108,7 +136,11 @@ func TestStepProperties(t *testing.T) {
 		out := Ingest(Group{}, nil, "main", routing.Webhook{Alerts: []routing.WebhookAlert{a}}, now, env, nil)
 		inc := out.Incidents[0]
 		for range rapid.IntRange(1, 40).Draw(rt, "events") {
-			now = now.Add(time.Duration(rapid.Int64Range(0, int64(20*time.Minute)).Draw(rt, "pass")))
+			pass := 20 * time.Minute
+			if rapid.IntRange(0, 5).Draw(rt, "long") == 0 {
+				pass = 25 * time.Hour
+			}
+			now = now.Add(time.Duration(rapid.Int64Range(0, int64(pass)).Draw(rt, "pass")))
 			ev := anything(rt, inc, now)
 			before := encode(t, inc)
 			next, answer := Step(inc, ev, now, env)
@@ -133,7 +165,8 @@ func TestStepProperties(t *testing.T) {
 			}
 			switch ev.(type) {
 			case Held, Heard, Vanished:
-				if next.Place() != inc.Place() || next.Woken != inc.Woken || inc.Ack != nil && inc.State == Acknowledged && next.State == Triggered {
+				ended := inc.unpaused(At(now))
+				if next.Place() != inc.Place() && !ended || next.Woken != inc.Woken || inc.State == Acknowledged && next.State == Triggered && !ended {
 					rt.Fatalf("%T paged somebody or took an acknowledgement back", ev)
 				}
 			case Released:
@@ -143,6 +176,15 @@ func TestStepProperties(t *testing.T) {
 			}
 			if next.Open() && next.StaleAt == 0 && !next.Stale {
 				rt.Fatal("it may be forgotten: it will never be stale")
+			}
+			if next.State == Acknowledged && next.Urgency.Pages() && next.Ack.Expires == 0 || next.State == Snoozed && next.SnoozedUntil == 0 {
+				rt.Fatalf("%s for ever", next.State)
+			}
+			if next.Open() && next.Declared.Rank() > next.Urgency.Rank() {
+				rt.Fatalf("declared %s, and %s", next.Declared, next.Urgency)
+			}
+			if (next.Detour != nil || next.Deadline != 0) && next.State != Triggered || next.Beside != nil && (!next.Open() || next.Wake() == 0) {
+				rt.Fatalf("what is left of a chain in state %s", next.State)
 			}
 			if next.State != Triggered && next.NextStepAt() != 0 {
 				rt.Fatalf("a timer runs in state %s", next.State)

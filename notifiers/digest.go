@@ -48,7 +48,7 @@ func stormSentence(m Message) string {
 	if of > len(names) && len(names) > 0 {
 		about = fmt.Sprintf("%s and %d more", strings.Join(names, ", "), of-len(names))
 	}
-	return join(stop(stormHeadline(s)), stop(about), stormNext(m, brief))
+	return join(stop(stormHeadline(s)), stop(about), upcoming(m))
 }
 
 // StormLead says what the reader has before them.
@@ -64,23 +64,16 @@ func StormLead(m Message) string {
 		"each escalates by itself, as if it had paged you alone.", count(s.Limit, "incident", "incidents"))
 }
 
-// StormNext says which of its incidents goes on first without an answer, and to whom.
-func StormNext(m Message) string { return stormNext(m, !brief) }
-
-func stormNext(m Message, short bool) string {
-	s := m.Digest
+// stormComing says which of its incidents goes on first without an answer, and to whom.
+func stormComing(s *Storm) Timed {
 	if s == nil || s.Next == nil || s.Over {
-		return ""
-	}
-	when := When(s.Next.At, m.Now, zone(m))
-	if short {
-		when = utc(s.Next.At, m.Now)
+		return Timed{}
 	}
 	to := ""
 	if names := listed(s.Next.Names, 6); names != "" {
 		to = " to " + names
 	}
-	return "The first to escalate is " + Clean(s.NextID, maxName) + to + ", at " + when + "."
+	return Timed{"The first to escalate is " + Clean(s.NextID, maxName) + to + ", at ", s.Next.At, "."}
 }
 
 // StormButton is what acknowledges a digest, in words: it covers what is named.
@@ -129,6 +122,9 @@ func (n Named) mark() string {
 	}
 	switch n.State {
 	case Triggered:
+		if n.Apart {
+			return "fires again: see its own page"
+		}
 		return ""
 	case Acknowledged:
 		return "acknowledged" + by
@@ -143,5 +139,5 @@ func StormSince(m Message, opened time.Time) string {
 	if m.Digest == nil || opened.IsZero() {
 		return ""
 	}
-	return count(m.Digest.Total, "incident", "incidents") + " since " + utc(opened, m.Now)
+	return count(m.Digest.Total, "incident", "incidents") + " since " + UTC(opened, m.Now)
 }

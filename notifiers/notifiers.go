@@ -55,7 +55,13 @@ type Ref struct {
 type Message struct {
 	ID      string // of the delivery: the same on every attempt
 	Attempt int    // from 1
+	Tries   int    // attempts that failed since the message last arrived
 	Kind    Kind
+
+	// PerhapsSince is set when an attempt, by this process or another one, perhaps
+	// brought the message without anybody's hearing of it: where the channel can be
+	// read, it is looked for from that time on before it is sent again.
+	PerhapsSince time.Time
 
 	// Address is where it goes. Slack: a member id, a conversation's id or
 	// #name; "" with Email set: the member is looked up by it. E-mail: the address.
@@ -134,6 +140,7 @@ type Named struct {
 	State  State
 	By     string // who acknowledged or resolved it; "" if nobody
 	New    bool   // it was not named when the digest rang last
+	Apart  bool   // it was over, and has paged by itself since
 }
 
 // Line is one line of the timeline.
@@ -156,6 +163,7 @@ type You struct {
 	Rounds   int
 	AckURL   string // signed link; "" when there is none
 	MayCome2 bool   // the page may reach them twice (after an ambiguous answer)
+	Beside   bool   // they were asked by hand besides whoever has it, and have not answered
 }
 
 // State is the state of an incident, as people read it.
@@ -224,6 +232,16 @@ type Incident struct {
 	Token string
 }
 
+// Conceal leaves of a confidential incident what people may know who were told of
+// it before it was confidential, or before they could read along.
+func (in *Incident) Conceal() {
+	in.AlertName, in.Summary, in.Alerts = "an alert", "The details are confidential.", nil
+	if in.Held != "" {
+		in.Held = "kept quiet in Alertmanager"
+	}
+	in.Matched, in.Runbook, in.Dashboard, in.Source, in.Silence, in.Page = "", "", "", "", "", ""
+}
+
 // Alert is one alert as shown.
 type Alert struct {
 	Firing   bool
@@ -281,4 +299,5 @@ type Result struct {
 	Ref     Ref
 	After   time.Duration
 	Err     error
+	Cure    bool // it ends only when a person does something: self.team is told. Of a refusal: the address is wrong
 }

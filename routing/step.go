@@ -34,7 +34,7 @@ func (p *planner) people(c *config.Step) asked {
 		whom = onCall
 	}
 	// The state's reason comes first: it holds for every urgency.
-	if r := config.Role(notify); isRole(notify) && p.service != nil && catalog.Requirement(p.service.State, r) == catalog.NotApplicable {
+	if r := config.Role(notify); isRole(notify) && p.service != nil && !p.applies(r) {
 		return no(spoken(r) + " does not apply to " + p.service.Name + ", which is " + string(p.service.State))
 	}
 	// Whatever the policy says: contingency work is an emergency's.
@@ -121,8 +121,10 @@ func (p *planner) above(whom, title string, of func(*catalog.Team) *catalog.Pers
 	if who == nil {
 		return no(t.Name + " names no " + title)
 	}
-	return asked{whom: whom, team: t.Name, people: []string{who.Handle}, reason: title + " of " + t.Name + ", the team asked before"}
+	return asked{whom: whom, team: t.Name, people: []string{who.Handle}, reason: title + " of " + t.Name + askedBefore}
 }
+
+const askedBefore = ", the team asked before"
 
 // ask picks people of a team. what says what the team is to the alert.
 func (p *planner) ask(t *catalog.Team, whom, what string) asked {

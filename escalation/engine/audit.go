@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"callchain/escalation"
-	"callchain/escalation/record"
 	"callchain/escalation/store"
 )
 
@@ -18,7 +17,9 @@ import (
 const (
 	auditEvery = 10 * time.Minute
 	auditGrace = 5 * time.Minute // overdue by more is not late but forgotten
-	auditMost  = 1000            // repairs of one pass: more of them are no lost timers but an overload
+	auditPiece = 256             // records, and then
+	auditPause = 20 * time.Millisecond
+	auditMost  = 1000 // repairs of one pass: more of them are no lost timers but an overload
 )
 
 // RunAudit looks, every ten minutes or so, for records that want to be woken and
@@ -61,16 +62,22 @@ const (
 
 func (e *Engine) audit(ctx context.Context) error {
 	now := e.store.Now()
+	// After an outage, or a start, what is overdue is being caught up with.
+	settled := e.hearing.lasted(now) > auditGrace
 	var found []finding
 	var broken []store.Record
 	var damage error
+	seen := 0
 	for _, prefix := range []string{"i/", "g/", "n/", "r/", "b/"} {
 		err := e.store.Scan(ctx, prefix, func(rec store.Record) bool {
+			if seen++; seen%auditPiece == 0 {
+				pause(ctx, auditPause) // pages come before this
+			}
 			late := !rec.Wake.IsZero() && now.Sub(rec.Wake) > auditGrace
-			if rec.Data == nil || !rec.Wake.IsZero() && !late {
+			if rec.Data == nil || !rec.Wake.IsZero() && !(late && settled) {
 				return true
 			}
-			needs, err := needsWake(rec)
+			needs, err := e.needsWake(rec)
 			switch {
 			case errors.Is(err, errUnreadable):
 				broken = append(broken, rec)
@@ -101,17 +108,15 @@ func (e *Engine) audit(ctx context.Context) error {
 }
 
 // needsWake tells whether a record has to have a wake-up.
-func needsWake(rec store.Record) (bool, error) {
+func (e *Engine) needsWake(rec store.Record) (bool, error) {
 	switch kind, _, _ := cutKind(rec.Key.ID); kind {
 	case "i", "n", "r":
-		l, err := decodeIncident(rec)
+		l, err := e.decodeIncident(rec)
 		return err == nil && l.Wake() != 0, err
 	case "b":
 		var h escalation.Heartbeat
-		if err := record.Decode(rec.Data, &h); err != nil {
-			return false, undecodable(rec, err)
-		}
-		return h.LookAt != 0, nil
+		_, err := e.read(rec, &h, &h.Schema)
+		return err == nil && h.LookAt != 0, err
 	}
 	return true, nil // a group has one always; one that cannot be read is begun anew when it is woken
 }

@@ -177,7 +177,7 @@ func (e *Engine) commitDesk(ctx context.Context, from, next *loadedDesk, digest 
 		next.digest = was
 		if len(t.writes) > 0 {
 			w := t.writes[0]
-			next.digest = &loaded{Incident: *digest, partition: partition, key: w.ID, version: w.Expect + 1, data: w.Data}
+			next.digest = &loaded{Incident: *digest, partition: partition, key: w.ID, version: w.Expect + 1, data: w.Data, foreign: was != nil && was.foreign}
 		}
 	}
 	before, err := record.Encode(&from.Desk)

@@ -21,7 +21,7 @@ const inDigest = "digest"
 // dueDigest sees a digest through that is due: its attempts, and when it is time a
 // look at the incidents that it names.
 func (e *Engine) dueDigest(ctx context.Context, rec store.Record) error {
-	l, err := decodeIncident(rec)
+	l, err := e.decodeIncident(rec)
 	if err != nil {
 		return err
 	}
@@ -56,7 +56,7 @@ func (e *Engine) rollCall(ctx context.Context, snap *Snapshot, digest *escalatio
 			err = errors.Join(err, failed)
 			return true
 		}
-		st := escalation.MemberState{Incident: id, Over: !ok || inc.State != escalation.Triggered}
+		st := escalation.MemberState{Incident: id, Over: !ok || !inc.Awaits(digest.Person)}
 		if ok {
 			n := named(snap, &inc)
 			st.By = inc.AcknowledgedBy()
@@ -113,6 +113,7 @@ func (e *Engine) list(ctx context.Context, snap *Snapshot, digest *escalation.In
 				storm.Next, storm.NextID = at, inc.ID
 			}
 		}
+		n.Apart = m.Over && n.State == notifiers.Triggered
 		n.New = d.Parent != "" && max(m.Seq, m.New) > d.Done
 		if n.New {
 			storm.New++

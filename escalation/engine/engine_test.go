@@ -182,8 +182,19 @@ const unlimited = configuration + "  max_pages_per_minute: 1000\n"
 
 func startOf(t *testing.T, st store.Store, configuration, catalogue string, slack, email *fake) *bench {
 	t.Helper()
-	e := New(Config{Store: st, Registerer: prometheus.NewRegistry(), Logger: slog.New(slog.NewTextHandler(t.Output(), nil))},
-		snapshotOf(t, configuration, catalogue, map[string]Channel{notifiers.Slack: slack, notifiers.Email: email}))
+	return run(t, st, snapshotOf(t, configuration, catalogue, map[string]Channel{notifiers.Slack: slack, notifiers.Email: email}), slack, email, escalation.Schema)
+}
+
+// startAs starts an engine of a version that writes another schema.
+func startAs(t *testing.T, st store.Store, slack, email *fake, schema int) *bench {
+	t.Helper()
+	return run(t, st, snapshotOf(t, unlimited, catalogue, map[string]Channel{notifiers.Slack: slack, notifiers.Email: email}), slack, email, schema)
+}
+
+func run(t *testing.T, st store.Store, snap *Snapshot, slack, email *fake, schema int) *bench {
+	t.Helper()
+	e := New(Config{Store: st, Registerer: prometheus.NewRegistry(), Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}, snap)
+	e.schema = schema
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = e.Run(ctx) })
@@ -612,6 +623,23 @@ func TestStoreFails(t *testing.T) {
 				t.Errorf("applied=%v: paged %v; want ana once", apply, got)
 			}
 			b.stop()
+		}
+	})
+}
+
+// A risk is counted once, whether its alert opens an incident or is only recorded.
+func TestRisksAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, mem.New(), &fake{}, &fake{})
+		for _, severity := range []string{"info", "page"} {
+			for range 2 { // its repeat is none
+				if err := b.Webhook(t.Context(), "main", webhook("Slow "+severity, "thumbor", severity, true, time.Now())); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if n := testutil.ToFloat64(b.metrics.risks.WithLabelValues(string(routing.RiskUnknownService))); n != 2 {
+			t.Errorf("callchain_risks_total is %v; want 2", n)
 		}
 	})
 }

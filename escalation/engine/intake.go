@@ -41,14 +41,18 @@ type intake struct {
 func (e *Engine) take(ctx context.Context, in intake) error {
 	gid, partition := escalation.GroupID(in.source, in.w.GroupLabels)
 	quiet := map[escalation.StaleRule]bool{}
+	var given map[string]string // ids that are kept already
 	for {
 		snap := e.snap.Load()
-		group, incs, err := e.loadGroup(ctx, partition, gid)
+		group, incs, err := e.loadGroup(ctx, partition, gid, true)
 		if err != nil {
 			return err
 		}
 		now := e.store.Now()
 		at, born := in.again.as(now)
+		if given != nil {
+			born = given
+		}
 		out := escalation.IngestBorn(group.Group, incidentsOf(incs), in.source, in.w, at, snap.env(), quiet, born)
 		more := false
 		for _, rule := range out.StaleRules {
@@ -65,7 +69,7 @@ func (e *Engine) take(ctx context.Context, in intake) error {
 		}
 		t := txn{partition: partition}
 		in.again.settle(e, &t, incs, &out, now, snap.env())
-		if err := t.group(group, out.Group); err != nil {
+		if err := t.group(e, group, out.Group); err != nil {
 			return err
 		}
 		if err := e.ingested(ctx, &t, incs, out, at, now, snap.env()); err != nil {
@@ -75,6 +79,7 @@ func (e *Engine) take(ctx context.Context, in intake) error {
 		if in.keep != nil {
 			// Who cannot be told that it is kept is told again; the page goes out.
 			kept, in.keep = in.keep(bornIn(out.Incidents)), nil
+			given = bornIn(out.Incidents[len(incs):]) // also if somebody is faster now
 		}
 		switch err := e.commit(ctx, &t); {
 		case errors.Is(err, store.ErrConflict) && kept == nil:
@@ -85,6 +90,7 @@ func (e *Engine) take(ctx context.Context, in intake) error {
 		if e.shore == nil {
 			e.learn(in.source, in.w)
 			e.metrics.resolutions(out.Resolutions)
+			e.metrics.recorded(out.Facts)
 		}
 		e.ingestDone(incs, out.Incidents, now)
 		e.dispatch(t.taken, in.received)

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"callchain/escalation"
-	"callchain/escalation/journal"
 	"callchain/escalation/store"
 )
 
@@ -18,10 +17,24 @@ import (
 // store is back all of it is gone through again as of when it arrived. Nothing
 // is escalated meanwhile: the timers are in the store.
 type Island struct {
-	Journal *journal.Journal
+	Journal Journal
 	// Scratch keeps what is being paged. It is empty and this process' alone, and
 	// may be forgotten when the process ends: the journal has all that counts.
 	Scratch store.Store
+}
+
+// Journal keeps entries on this machine's disk, in the order of their sequences:
+// a journal.Journal.
+type Journal interface {
+	// Append returns when the entry is durable. After an error it may be.
+	Append(data []byte) (sequence uint64, err error)
+	// Done marks entries that need not come up again; they may all the same.
+	Done(sequences ...uint64) error
+	Read(sequence uint64) ([]byte, error)
+	Waiting() []uint64 // that are not done, in order
+	Backlog() int      // how many they are
+	Check() error      // whether an entry could be kept
+	Close() error      // by who opened it
 }
 
 const (
@@ -99,11 +112,11 @@ func (s inMemory) Now() time.Time { return s.clock.Now() }
 type island struct {
 	e       *Engine // whose store may be away
 	inner   *Engine // the same over the scratch store: it pages once
-	journal *journal.Journal
+	journal Journal
 	known   known
 
-	flying [store.Partitions]atomic.Int32 // the inner's attempts that are under way
-	taking [store.Partitions]sync.Mutex   // one webhook at a time: its ids go into the journal
+	flying [store.Partitions]atomic.Int32  // the inner's attempts that are under way
+	taking [store.Partitions]chan struct{} // one webhook at a time: its ids go into the journal
 
 	mu       sync.Mutex
 	parts    [store.Partitions]part
@@ -128,7 +141,11 @@ func newIsland(e *Engine, cfg Island) *island {
 	i := &island{e: e, journal: cfg.Journal, doubtful: map[string]bool{}}
 	i.inner = &Engine{
 		store: inMemory{cfg.Scratch, e.store}, log: e.log.With("island", true), metrics: e.metrics, nudge: make(chan struct{}, 1),
-		turns: e.turns, allowance: e.allowance, health: e.health, slots: e.slots, ticks: e.ticks, began: e.began, shore: i, begin: e.begin,
+		turns: e.turns, allowance: e.allowance, health: e.health, slots: e.slots, ticks: e.ticks, began: e.began, schema: e.schema, shore: i, begin: e.begin,
+	}
+	i.inner.stopping, i.inner.stop = context.WithCancel(context.Background())
+	for p := range i.taking {
+		i.taking[p] = make(chan struct{}, 1)
 	}
 	i.inner.sending, i.inner.cut = context.WithCancel(context.Background())
 	i.inner.snap.Store(e.snap.Load())
@@ -155,6 +172,16 @@ func (i *island) on(p uint8) bool {
 	defer i.mu.Unlock()
 	part := &i.parts[p]
 	return part.away || !part.full && len(part.waiting)+part.coming > 0
+}
+
+// waits tells whether the timers of a partition wait for what was kept for it, as
+// they all do when nothing of the store answers. Who claimed one claims it again
+// when its lease is over.
+func (i *island) waits(p uint8) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	part := &i.parts[p]
+	return !part.full && len(part.waiting)+part.coming > 0 && (part.since.IsZero() || time.Since(part.since) < stable+timersWait)
 }
 
 // lose notes that a partition does not answer.
@@ -290,7 +317,7 @@ func (i *island) page(ctx context.Context) {
 
 func (i *island) pageDue(ctx context.Context, rec store.Record) {
 	defer i.inner.contain("page from the island", rec.Key.ID)
-	l, err := decodeIncident(rec)
+	l, err := i.inner.decodeIncident(rec)
 	if rec.Key.ID[0] != 'i' || err != nil {
 		// Groups and the like have nothing to do here.
 		_ = i.inner.store.Commit(ctx, store.Txn{Partition: rec.Key.Partition, Mark: mark(), Writes: []store.Write{{ID: rec.Key.ID, Expect: rec.Version, Data: rec.Data}}})

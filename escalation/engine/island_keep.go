@@ -8,22 +8,27 @@ import (
 	"slices"
 	"time"
 
+	"callchain/config"
 	"callchain/escalation"
 	"callchain/escalation/record"
 	"callchain/escalation/store"
 	"callchain/routing"
+	"callchain/routing/catalog"
 )
 
-// errNotKept is what cannot be done while the store is away.
-var errNotKept = errors.New("only an acknowledgement or a resolve can be recorded while the store is away")
+// ErrNotKept is returned for what cannot be done while the store is away.
+var ErrNotKept = errors.New("only an acknowledgement or a resolve can be recorded while the store is away")
 
-// event is an entry of the journal: one of a webhook, an act and an outcome.
+// event is an entry of the journal: one of a webhook, a heartbeat's beat, an act
+// and an outcome.
 type event struct {
 	At escalation.Instant `json:"at"`
 
 	Source  string            `json:"source,omitempty"`
 	Webhook *routing.Webhook  `json:"webhook,omitempty"`
 	Born    map[string]string `json:"born,omitempty"` // ids of what is open on the island, by subject
+
+	Beat string `json:"beat,omitempty"` // the key of the heartbeat's record
 
 	Incident string             `json:"incident,omitempty"`
 	Act      string             `json:"act,omitempty"` // ack, resolve, escalate
@@ -41,6 +46,9 @@ func (ev *event) partition() (uint8, bool) {
 		_, p := escalation.GroupID(ev.Source, ev.Webhook.GroupLabels)
 		return p, true
 	}
+	if ev.Beat != "" {
+		return beatPartition(ev.Beat)
+	}
 	return escalation.Partition(ev.Incident)
 }
 
@@ -50,7 +58,7 @@ func (ev *event) group() string {
 		gid, _ := escalation.GroupID(ev.Source, ev.Webhook.GroupLabels)
 		return gid
 	}
-	return ev.Incident
+	return ev.Beat + ev.Incident
 }
 
 // act is what somebody did; nil if the event is none.
@@ -145,8 +153,12 @@ func (i *island) webhook(ctx context.Context, in intake) error {
 			return err
 		}
 	}
-	i.taking[p].Lock()
-	defer i.taking[p].Unlock()
+	select {
+	case i.taking[p] <- struct{}{}:
+		defer func() { <-i.taking[p] }()
+	case <-ctx.Done():
+		return fmt.Errorf("keep the webhook while the store is away: %w", ctx.Err())
+	}
 	at := i.e.store.Now()
 	w := in.w
 	in.w = i.known.unknown(gid, w)
@@ -158,6 +170,21 @@ func (i *island) webhook(ctx context.Context, in intake) error {
 	}
 	i.show()
 	return nil
+}
+
+// beat takes a heartbeat's beat to the store or, when that is away, to the
+// journal: another replica, which never lost the store, misses it otherwise.
+func (i *island) beat(ctx context.Context, h config.Heartbeat, at time.Time) error {
+	p, key := heartbeatKey(h)
+	if !i.on(p) {
+		err := i.e.beat(ctx, h, at)
+		if !isAway(err) {
+			return err
+		}
+		i.lose(p, err)
+	}
+	defer i.show()
+	return i.keep(p, event{At: escalation.At(at), Beat: key})
 }
 
 // do takes what a person did to the store or, when that is away, to the journal.
@@ -185,10 +212,11 @@ func (i *island) do(ctx context.Context, id string, ev escalation.Event) (escala
 		kept, ok = actOf(id, esc, now)
 	}
 	if !ok {
-		return escalation.Incident{}, escalation.Answer{}, errNotKept
+		return escalation.Incident{}, escalation.Answer{}, ErrNotKept
 	}
 	said := fmt.Sprintf("%s is recorded for %s; Redis is away, the escalation may still happen", kept.Act, kept.By.String())
-	inc := escalation.Incident{ID: id, Timeline: []escalation.Entry{{Seq: 1, At: kept.At, Text: said, By: kept.By.Handle}}}
+	// One that cannot be read is not acknowledged yet, as far as anybody knows.
+	inc := escalation.Incident{ID: id, State: escalation.Triggered, Assessment: catalog.Unknown, Timeline: []escalation.Entry{{Seq: 1, At: kept.At, Text: said, By: kept.By.Handle}}}
 	if errHere == nil {
 		inc = here.Incident
 		if kept.Act != "escalate" {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -100,6 +101,13 @@ func (i *island) again(ctx context.Context, p uint8, ev event) (err error) {
 		i.known.learn(gid, *ev.Webhook)
 		return nil
 	}
+	if ev.Beat != "" {
+		h := configured(i.e.snap.Load(), store.Key{Partition: p, ID: ev.Beat})
+		if h == nil {
+			return nil // it is not configured any more
+		}
+		return i.e.beat(ctx, *h, ev.At.Time())
+	}
 	do := ev.act()
 	if ev.Result != nil {
 		do = *ev.Result
@@ -129,7 +137,8 @@ func (i *island) again(ctx context.Context, p uint8, ev event) (err error) {
 // through for the second time has made its incidents already.
 func (i *island) unborn(ctx context.Context, p uint8, born map[string]string) (map[string]string, error) {
 	left := map[string]string{}
-	for subject, id := range born {
+	for _, subject := range slices.Sorted(maps.Keys(born)) {
+		id := born[subject]
 		_, err := i.e.load(ctx, id)
 		switch {
 		case errors.Is(err, ErrNotFound):
@@ -219,7 +228,8 @@ func (a *again) settle(e *Engine, t *txn, incs []loaded, out *escalation.Ingeste
 		}
 		*inc = escalation.Resume(*inc, a.at, now)
 	}
-	for subject, id := range a.born {
+	for _, subject := range slices.Sorted(maps.Keys(a.born)) {
+		id := a.born[subject]
 		to := ""
 		for n := range out.Incidents {
 			if inc := &out.Incidents[n]; inc.Subject == subject && (to == "" || inc.Open()) {

@@ -176,9 +176,12 @@ func TestIsland(t *testing.T) {
 		}
 		id := during[0].Incident.ID
 		for _, id := range []string{id, before.ID} {
-			_, answer, err := c.Do(t.Context(), id, escalation.Acknowledge{By: ana})
+			inc, answer, err := c.Do(t.Context(), id, escalation.Acknowledge{By: ana})
 			if err != nil || answer.Kind != escalation.Recorded {
 				t.Errorf("acknowledge %s = %+v, %v; want it recorded", id, answer, err)
+			}
+			if want := map[bool]escalation.State{true: escalation.Triggered, false: escalation.Acknowledged}[id == before.ID]; inc.State != want {
+				t.Errorf("%s is said to be %q, want %s", id, inc.State, want)
 			}
 		}
 		acked := time.Now()
@@ -531,6 +534,206 @@ func TestBeatsOnTheIsland(t *testing.T) {
 		time.Sleep(4 * time.Minute)
 		if got := c.slack.pages(); len(got) > 0 {
 			t.Errorf("paged %v for a heartbeat that never stopped", got)
+		}
+	})
+}
+
+// wedge lets something happen between the journal and the scratch store, once.
+type wedge struct {
+	*mem.Store
+	between func(store.Txn)
+}
+
+func (s *wedge) Commit(ctx context.Context, txn store.Txn) error {
+	if between := s.between; between != nil && len(txn.Writes) > 2 {
+		s.between = nil
+		between(txn)
+	}
+	return s.Store.Commit(ctx, txn)
+}
+
+// The ids that people see on a page are those in the journal, also when the
+// webhook had to be decided again because somebody else was faster: else their
+// acknowledgement is for nothing when the store is back.
+func TestIslandKeepsTheIDsItTells(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := &outage{Store: mem.New()}
+		c := startCastaway(t, st, t.TempDir())
+		scratch := &wedge{Store: mem.New()}
+		c.island.inner.store = inMemory{scratch, st}
+		st.away.Store(true)
+		began := time.Now()
+		w := webhook("Slow", "parsoid", "page", true, began)
+		if err := c.Webhook(t.Context(), "main", w); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second)
+		known := pagesOf(c.slack, "Slow")[0].Incident.ID
+		// The same group brings more of the one subject, and another one.
+		for i, service := range []string{"parsoid", "search"} {
+			a := w.Alerts[0]
+			a.Fingerprint += uint64(i) + 1
+			a.Labels = map[string]string{"alertname": "Slow", "service": service, "severity": "page", "n": service}
+			w.Alerts = append(w.Alerts, a)
+		}
+		scratch.between = func(txn store.Txn) {
+			time.Sleep(time.Second)
+			if _, _, err := c.island.inner.Do(t.Context(), known, escalation.Acknowledge{By: ana}); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := c.Webhook(t.Context(), "main", w); err != nil {
+			t.Fatal(err)
+		}
+		if scratch.between != nil {
+			t.Fatal("nobody was faster: the test shows nothing")
+		}
+		time.Sleep(2 * time.Second)
+		var other string
+		for _, page := range pagesOf(c.slack, "Slow") {
+			if page.Incident.ID != known {
+				other = page.Incident.ID
+			}
+		}
+		if _, answer, err := c.Do(t.Context(), other, escalation.Acknowledge{By: ana, TakeOver: true}); err != nil || answer.Kind != escalation.Recorded {
+			t.Fatalf("acknowledge %q = %+v, %v", other, answer, err)
+		}
+		st.away.Store(false)
+		time.Sleep(time.Minute)
+		if inc, err := c.Incident(t.Context(), other); err != nil || inc.State != escalation.Acknowledged {
+			t.Errorf("%s after the outage: %v, %v; want it acknowledged", other, inc.State, err)
+		}
+		for _, f := range []*fake{c.slack, c.email} {
+			if n := len(pagesOf(f, "Slow")); n != 2 {
+				t.Errorf("%d first pages, want one for each subject", n)
+			}
+		}
+	})
+}
+
+// partOf is a store of which one partition can be away; claims go on.
+type partOf struct {
+	*mem.Store
+	gone atomic.Int32 // the partition; -1: none
+}
+
+func (s *partOf) Load(ctx context.Context, p uint8, ids ...string) ([]store.Record, error) {
+	if s.gone.Load() == int32(p) {
+		return nil, errAway
+	}
+	return s.Store.Load(ctx, p, ids...)
+}
+
+func (s *partOf) Commit(ctx context.Context, txn store.Txn) error {
+	if s.gone.Load() == int32(txn.Partition) {
+		return errAway
+	}
+	return s.Store.Commit(ctx, txn)
+}
+
+// What was answered while a part of the store was away comes before the steps
+// that are due when it is back.
+func TestTimersWaitForAnswersOfAPart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := &partOf{Store: mem.New()}
+		st.gone.Store(-1)
+		c := startCastaway(t, st, t.TempDir())
+		c.fire(t, "Slow", true, time.Now())
+		inc := only(t, c.Engine)
+		p, _ := escalation.Partition(inc.ID)
+		time.Sleep(inc.Deadline.Time().Sub(c.Now()) - 20*time.Second)
+		st.gone.Store(int32(p))
+		if _, answer, err := c.Do(t.Context(), inc.ID, escalation.Acknowledge{By: ana}); err != nil || answer.Kind != escalation.Recorded {
+			t.Fatalf("acknowledge = %+v, %v", answer, err)
+		}
+		time.Sleep(30 * time.Second)
+		st.gone.Store(-1)
+		time.Sleep(30 * time.Second)
+		if got := c.slack.pages(); slices.Contains(got, "ben") {
+			t.Errorf("paged %v although ana had answered before", got)
+		}
+		if inc := only(t, c.Engine); inc.State != escalation.Acknowledged {
+			t.Errorf("it is %v", inc.State)
+		}
+	})
+}
+
+// A beat that came while one part of the store was away for a moment was heard.
+func TestBeatsOfAPart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := &partOf{Store: mem.New()}
+		st.gone.Store(-1)
+		c := startCastaway(t, st, t.TempDir())
+		snap := snapshotOf(t, heartbeats, catalogue, map[string]Channel{notifiers.Slack: c.slack, notifiers.Email: c.email})
+		c.Reload(snap)
+		c.fire(t, "Watchdog", true, time.Now())
+		time.Sleep(5 * time.Minute)
+		p, _ := heartbeatKey(snap.Config.Alertmanager.Heartbeats[0])
+		st.gone.Store(int32(p))
+		c.fire(t, "Watchdog", true, time.Now())
+		time.Sleep(time.Second)
+		st.gone.Store(-1)
+		time.Sleep(5*time.Minute - time.Second)
+		c.fire(t, "Watchdog", true, time.Now())
+		time.Sleep(time.Minute)
+		if got := c.slack.pages(); len(got) > 0 {
+			t.Errorf("paged %v for a heartbeat that never stopped", got)
+		}
+		time.Sleep(6 * time.Minute)
+		if got := c.slack.pages(); !slices.Equal(got, []string{"ana"}) {
+			t.Errorf("then it stops, and paged are %v; want ana", got)
+		}
+	})
+}
+
+// A process that starts with something in the journal counts what the store has
+// first: that is no news while it goes through it.
+func TestStartWithAJournal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		shared, dir := mem.New(), t.TempDir()
+		st := &outage{Store: shared.Open()}
+		c := startCastaway(t, st, dir)
+		began := time.Now()
+		c.fire(t, "Before", true, began)
+		time.Sleep(20 * time.Second)
+		st.away.Store(true)
+		c.fire(t, "Before", true, began)
+		time.Sleep(2 * time.Second)
+		c.stop()
+		c = startCastaway(t, &outage{Store: shared.Open()}, dir)
+		time.Sleep(2 * time.Second)
+		if !c.island.holds() {
+			t.Fatal("the journal is done with: the test shows nothing")
+		}
+		c.fire(t, "Before", true, began)
+		time.Sleep(20 * time.Second)
+		for _, f := range []*fake{c.slack, c.email} {
+			if got := pagesOf(f, "Before"); len(got) > 0 {
+				t.Errorf("an alert that was known is paged again by %+v", got[0].Incident.ID)
+			}
+		}
+	})
+}
+
+// Outcomes that cannot be recorded while the store is away keep no page of the
+// island waiting for a free place.
+func TestOutcomesTakeNoPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := &outage{Store: mem.New()}
+		c := startCastaway(t, st, t.TempDir())
+		c.slots[notifiers.Slack] = make(chan struct{}, 1)
+		c.slack.fails(func(notifiers.Message) notifiers.Result {
+			st.away.Store(true)
+			return notifiers.Result{Verdict: notifiers.Retry, Err: errors.New("busy")}
+		})
+		c.fire(t, "Stuck", true, time.Now())
+		time.Sleep(time.Second)
+		c.slack.fails(nil)
+		begin := time.Now()
+		c.fire(t, "New", true, begin)
+		time.Sleep(30 * time.Second)
+		if got := pagesOf(c.slack, "New"); len(got) != 1 || got[0].at.Sub(begin) > 5*time.Second {
+			t.Errorf("pages %+v; want one within 5 s", got)
 		}
 	})
 }

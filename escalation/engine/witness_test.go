@@ -29,13 +29,17 @@ type alertmanagers struct {
 	asked  int
 	groups []routing.Webhook
 	wanted []string // receivers that were asked for
+	during func()   // comes between what they know and their answer
 }
 
 func (a *alertmanagers) Look(ctx context.Context) (escalation.Look, error) {
 	a.mu.Lock()
 	a.asked++
-	look, err, takes := a.look, a.err, a.takes
+	look, err, takes, during := a.look, a.err, a.takes, a.during
 	a.mu.Unlock()
+	if during != nil {
+		during()
+	}
 	if takes > 0 {
 		select {
 		case <-time.After(takes):
@@ -361,5 +365,40 @@ func TestReplicasAskInTurn(t *testing.T) {
 			t.Errorf("%d rounds in two hours beside a replica without api_url", n)
 		}
 		second.stop()
+	})
+}
+
+// An alert that fires again just while the witness is asked is not taken for over
+// by an answer that is older than the webhook.
+func TestFiresAgainWhileItIsAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		am := &alertmanagers{}
+		b := startWitnessed(t, mem.New(), am)
+		w := from("callchain", webhook("Slow", "parsoid", "page", true, time.Now()))
+		am.say(nil, nil)
+		if err := b.Webhook(t.Context(), "main", w); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := b.Do(t.Context(), only(t, b.Engine).ID, escalation.Acknowledge{By: ana}); err != nil {
+			t.Fatal(err)
+		}
+		for am.questions() < 2 {
+			time.Sleep(time.Second)
+		}
+		am.set(func() {
+			am.during = func() {
+				time.Sleep(time.Millisecond)
+				if err := b.Webhook(t.Context(), "main", w); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		for am.questions() < 3 {
+			time.Sleep(time.Second)
+		}
+		time.Sleep(time.Minute)
+		if inc := only(t, b.Engine); inc.State != escalation.Acknowledged {
+			t.Errorf("it is %s although it fires", inc.State)
+		}
 	})
 }

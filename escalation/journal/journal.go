@@ -57,6 +57,8 @@ type Journal struct {
 	log   *slog.Logger
 	lock  *os.File
 
+	create func(name string) (*os.File, error) // of a new segment
+
 	requests chan *request
 	closing  chan struct{}
 	once     sync.Once
@@ -69,7 +71,8 @@ type Journal struct {
 	number   int    // of the newest segment
 	size     int64  // of all segments
 	synced   time.Time
-	failed   error // the last write or sync; nil when it went well
+	failed   error    // the last write or sync; nil when it went well
+	owed     []uint64 // marks that could not be written; only the writer uses it
 }
 
 type segment struct {
@@ -101,6 +104,9 @@ func Open(dir string, limit int64, log *slog.Logger) (*Journal, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the journal %s: %w", dir, err)
 	}
+	if err := syncDir(filepath.Dir(dir)); err != nil {
+		return nil, fmt.Errorf("make the journal %s: %w", dir, err)
+	}
 	lock, err := lockFile(filepath.Join(dir, "lock"))
 	for begin := time.Now(); errors.Is(err, ErrLocked) && time.Since(begin) < lockTimeout; {
 		time.Sleep(50 * time.Millisecond)
@@ -111,6 +117,7 @@ func Open(dir string, limit int64, log *slog.Logger) (*Journal, error) {
 	}
 	j := &Journal{
 		dir: dir, limit: limit, log: log, lock: lock, next: 1,
+		create:   func(name string) (*os.File, error) { return os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600) },
 		requests: make(chan *request), closing: make(chan struct{}), entries: map[uint64]place{},
 	}
 	if err := j.recover(); err != nil {
@@ -241,7 +248,8 @@ func (j *Journal) Append(data []byte) (sequence uint64, err error) {
 	return r.sequence, nil
 }
 
-// Done marks entries that need not come up again.
+// Done marks entries that need not come up again. After an error they may, at the
+// next Open, unless something can be written before.
 func (j *Journal) Done(sequences ...uint64) error {
 	var errs error
 	for _, s := range sequences {
@@ -366,6 +374,9 @@ func (j *Journal) writeBatch(batch []*request) {
 		return
 	}
 	var buf []byte
+	for _, sequence := range j.owed {
+		buf = appendFrame(buf, frame{sequence, kindDone, nil})
+	}
 	ends := make([]int, len(batch)) // of each frame in buf
 	next := j.next                  // nobody else changes it
 	sync := false
@@ -396,9 +407,13 @@ func (j *Journal) writeBatch(batch []*request) {
 		s.broken = true
 		_ = s.file.Truncate(s.size) // if not, it comes up again: that is harmless
 		j.next = next               // its sequences are not used again
+		if s.size == 0 {
+			j.drop(s) // else each try leaves a file, and a descriptor
+		}
 		j.fail(batch, err)
 		return
 	}
+	j.owed = nil
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.next = next
@@ -422,13 +437,26 @@ func (j *Journal) writeBatch(batch []*request) {
 
 func (j *Journal) fail(batch []*request, err error) {
 	j.mu.Lock()
+	defer j.mu.Unlock()
 	j.failed = err
-	j.mu.Unlock()
 	for _, r := range batch {
+		if r.kind == kindDone && r.sequence != 0 {
+			j.owed = append(j.owed, r.sequence)
+			j.finish(r.sequence)
+		}
 		if r.err == nil {
 			r.err = err
 		}
 	}
+}
+
+// drop forgets the segment that is written to, and removes its file.
+func (j *Journal) drop(s *segment) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	_ = s.file.Close()
+	_ = os.Remove(s.path)
+	j.segments = j.segments[:len(j.segments)-1]
 }
 
 // finish forgets an entry. The caller holds mu, or is alone.
@@ -470,7 +498,7 @@ func (j *Journal) active() (*segment, error) {
 	}
 	j.number++
 	name := filepath.Join(j.dir, fmt.Sprintf("%010d.log", j.number))
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := j.create(name)
 	if err != nil {
 		return nil, err
 	}

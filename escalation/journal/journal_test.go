@@ -305,3 +305,55 @@ func FuzzOpen(f *testing.F) {
 		j.Close()
 	})
 }
+
+// A disk that takes nothing costs no file for each try, and marks that it did
+// not take are not forgotten.
+func TestFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	j := open(t, dir, 1<<20)
+	one, two := add(t, j, "one"), add(t, j, "two")
+	readOnly := func(f *os.File) *os.File {
+		t.Helper()
+		name := f.Name()
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	j.segments[0].file = readOnly(j.segments[0].file)
+	if err := j.Done(one); err == nil {
+		t.Fatal("a mark went well on a disk that takes nothing")
+	}
+	create := j.create
+	j.create = func(name string) (*os.File, error) {
+		f, err := create(name)
+		if err != nil {
+			return nil, err
+		}
+		return readOnly(f), nil
+	}
+	for range 50 {
+		if _, err := j.Append([]byte("lost")); err == nil {
+			t.Fatal("append went well on a disk that takes nothing")
+		}
+		if err := j.Check(); err == nil {
+			t.Fatal("check went well on a disk that takes nothing")
+		}
+	}
+	if n := len(files(t, dir)); n > 1 || len(j.segments) > 1 {
+		t.Errorf("%d files, %d of them open, after 100 tries", n, len(j.segments))
+	}
+	j.create = create
+	add(t, j, "three")
+	want(t, j, "two", "three")
+	j.Close()
+	j = open(t, dir, 1<<20)
+	want(t, j, "two", "three")
+	if err := j.Done(two); err != nil {
+		t.Error(err)
+	}
+}

@@ -72,7 +72,7 @@ func TestSlackPress(t *testing.T) {
 		{"on the island", "U01ANA", "T1", "ack", token, escalation.Answer{Kind: escalation.Recorded, At: at}, nil, 200, "ana", "Recorded; Redis is away, the escalation may still happen.", "", false},
 		{"store away", "U01ANA", "T1", "ack", token, escalation.Answer{}, errStore, 503, "ana", "", "", false},
 		{"no token of ours", "U01ANA", "T1", "ack", "x", escalation.Answer{}, nil, 400, "", "", "", false},
-		{"no button of ours", "U01ANA", "T1", "frob", token, escalation.Answer{}, nil, 400, "", "", "", false},
+		{"no button of ours", "U01ANA", "T1", "frob", token, escalation.Answer{}, nil, 200, "", "This button is not known here.", "", false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			b := newBench(t)
@@ -114,6 +114,20 @@ func TestSlackPress(t *testing.T) {
 	}
 }
 
+// TestPressOnAnAnswer: what only the presser sees is not edited, so they are told.
+func TestPressOnAnAnswer(t *testing.T) {
+	b := newBench(t)
+	payload, _ := json.Marshal(map[string]any{
+		"type": "block_actions", "user": map[string]any{"id": "U01ANA"}, "response_url": "https://hooks.slack.com/x",
+		"container": map[string]any{"is_ephemeral": true, "message_ts": "1.2", "channel_id": "C1"},
+		"actions":   []any{map[string]any{"action_id": "ack", "value": "v1|0c-k7f3k|1|1|2"}},
+	})
+	b.signed("/slack/interactions", url.Values{"payload": {string(payload)}}.Encode())
+	if got := strings.Join(b.slack.said, ""); got != "Done: parsoid is acknowledged by you." {
+		t.Errorf("said %q", got)
+	}
+}
+
 // A Slack that does not answer must not use up the time to store the press.
 func TestSlackHangs(t *testing.T) {
 	b := newBench(t)
@@ -128,6 +142,19 @@ func TestSlackHangs(t *testing.T) {
 }
 
 type hangingSlack struct{}
+
+func (h hangingSlack) OpenForm(ctx context.Context, _, _ string) (string, error) {
+	return "", h.Probe(ctx)
+}
+func (h hangingSlack) FillForm(ctx context.Context, _ string, _ slack.Form) error {
+	return h.Probe(ctx)
+}
+func (h hangingSlack) SayInForm(ctx context.Context, _, _, _ string) error { return h.Probe(ctx) }
+func (hangingSlack) Home() slack.Home                                      { return slack.Home{TeamID: "T1"} }
+func (hangingSlack) Probe(ctx context.Context) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
 
 func (hangingSlack) Respond(ctx context.Context, _, _, _ string) error {
 	<-ctx.Done()
@@ -152,7 +179,7 @@ func TestSlackUnsigned(t *testing.T) {
 	if b.engine.asked != 0 {
 		t.Error("something was done")
 	}
-	if w := b.signed("/slack/commands", "command=%2Fcallchain"); w.Code != 200 || !strings.Contains(w.Body.String(), "ephemeral") {
+	if w := b.signed("/slack/commands", "command=%2Fcallchain&user_id=U01ANA"); w.Code != 200 || !strings.Contains(w.Body.String(), "ephemeral") {
 		t.Errorf("command: %d %s", w.Code, w.Body)
 	}
 	if w := b.signed("/slack/events", `{"type":"url_verification","challenge":"abc"}`); w.Code != 200 || strings.TrimSpace(w.Body.String()) != "abc" {

@@ -156,6 +156,8 @@ func alertName(inc *escalation.Incident) string {
 		return "test page"
 	case escalation.Drill:
 		return "DRILL"
+	case escalation.ByHand:
+		return "paged by hand"
 	case escalation.Alerts, escalation.Missed, escalation.Notice, escalation.Report:
 	}
 	for _, a := range inc.Shown {

@@ -108,6 +108,7 @@ type fakeEngine struct {
 	digest   func(ev escalation.Acknowledge) ([]engine.Acknowledged, error)
 	asks     []string // digests and revisions that were acknowledged
 	notReady error
+	unread   error // of Incident
 	facts    []report.Facts
 	read     func()    // told of each reading of facts; nil: nobody
 	now      time.Time // zero: the wall clock's
@@ -154,6 +155,9 @@ func (e *fakeEngine) Incident(_ context.Context, id string) (escalation.Incident
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.asked++
+	if e.unread != nil {
+		return escalation.Incident{}, e.unread
+	}
 	if id != e.incident.ID {
 		return escalation.Incident{}, engine.ErrNotFound
 	}
@@ -163,6 +167,9 @@ func (e *fakeEngine) Incident(_ context.Context, id string) (escalation.Incident
 func (e *fakeEngine) Incidents(_ context.Context, f engine.Filter) ([]escalation.Incident, string, error) {
 	if f.Cursor == "forged" {
 		return nil, "", engine.ErrBadCursor
+	}
+	if e.unread != nil {
+		return nil, "", e.unread
 	}
 	return []escalation.Incident{e.incident}, "", nil
 }
@@ -175,6 +182,14 @@ func (e *fakeEngine) Drill(_ context.Context, target routing.Target, urgency con
 	}
 	inc := escalation.Incident{ID: "00-drill", Kind: escalation.Drill, State: escalation.Triggered, Urgency: urgency, Target: target, Reason: by.Handle}
 	e.incident = inc
+	return inc, nil
+}
+
+func (e *fakeEngine) PageByHand(_ context.Context, target routing.Target, urgency config.Urgency, text string, by escalation.Actor, key string) (escalation.Incident, error) {
+	inc := escalation.Incident{ID: "00-hand", Kind: escalation.ByHand, State: escalation.Triggered, Urgency: urgency, Target: target, Body: text, Reason: by.Handle}
+	if key == "used" || key == "slack:used" {
+		return inc, engine.ErrKeyReused
+	}
 	return inc, nil
 }
 
@@ -222,12 +237,52 @@ type fakeSlack struct {
 	mu    sync.Mutex
 	said  []string
 	over  []string
+
+	opened []string     // forms
+	forms  []slack.Form // as they were filled
+	inForm []string     // what was said in place of one
+	home   slack.Home
+	probed int
 }
 
 func (f *fakeSlack) Respond(_ context.Context, url, text, takeOver string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.said, f.over = append(f.said, text), append(f.over, takeOver)
+	return nil
+}
+
+// OpenForm opens no form for a trigger that is "late".
+func (f *fakeSlack) OpenForm(_ context.Context, trigger, action string) (string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if trigger == "late" {
+		return "", errors.New("expired_trigger_id")
+	}
+	f.opened = append(f.opened, action)
+	return "V1", nil
+}
+
+func (f *fakeSlack) FillForm(_ context.Context, view string, form slack.Form) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.forms = append(f.forms, form)
+	return nil
+}
+
+func (f *fakeSlack) SayInForm(_ context.Context, _, _, said string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.inForm = append(f.inForm, said)
+	return nil
+}
+
+func (f *fakeSlack) Home() slack.Home { return f.home }
+
+func (f *fakeSlack) Probe(context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.probed++
 	return nil
 }
 
@@ -245,6 +300,8 @@ type bench struct {
 	engine *fakeEngine
 	slack  *fakeSlack
 	reg    *prometheus.Registry
+
+	trigger string // of a command
 }
 
 func newBench(t testing.TB, change ...func(*Deps)) *bench {
@@ -571,10 +628,42 @@ func TestAPI(t *testing.T) {
 		{"resolve", "POST", one + "/resolve", byAna, respondToken, escalation.Done, 200, ""},
 		{"resolve again", "POST", one + "/resolve", byAna, respondToken, escalation.Closed, 200, ""},
 		{"escalate", "POST", one + "/escalate", byAna, respondToken, escalation.Done, 200, ""},
-		{"escalate to", "POST", one + "/escalate", `{"by":"ana","to":"ben"}`, respondToken, "", 501, "not_built"},
+		{"escalate to", "POST", one + "/escalate", `{"by":"ana","to":"ben"}`, respondToken, "", 200, ""},
+		{"escalate to a role", "POST", one + "/escalate", `{"by":"ana","to":"director"}`, respondToken, "", 200, ""},
+		{"escalate to a role that nobody fills", "POST", one + "/escalate", `{"by":"ana","to":"director"}`, respondToken, escalation.NoTarget, 422, "no_target"},
+		{"escalate to nobody known", "POST", one + "/escalate", `{"by":"ana","to":"team:ana"}`, respondToken, "", 422, "no_target"},
+		{"unack", "POST", one + "/unack", byAna, respondToken, "", 200, ""},
+		{"unack of what nobody has", "POST", one + "/unack", byAna, respondToken, escalation.NotAcked, 409, "not_acknowledged"},
+		{"still on", "POST", one + "/still-on", byAna, respondToken, "", 200, ""},
+		{"still on another's", "POST", one + "/still-on", byAna, respondToken, escalation.Already, 409, "acknowledged"},
+		{"reassign", "POST", one + "/reassign", `{"by":"ana","to":"person:ben"}`, respondToken, "", 200, ""},
+		{"reassign to nobody", "POST", one + "/reassign", byAna, respondToken, "", 422, "to_missing"},
+		{"reassign from outside", "POST", one + "/reassign", `{"by":"ana","to":"ben"}`, respondToken, escalation.NotInChain, 409, "not_in_chain"},
+		{"snooze until", "POST", one + "/snooze", `{"by":"ana","until":"2026-11-20T22:00:00Z"}`, respondToken, "", 200, ""},
+		{"snooze for", "POST", one + "/snooze", `{"by":"ana","until":"30m"}`, respondToken, "", 200, ""},
+		{"snooze until whenever", "POST", one + "/snooze", `{"by":"ana","until":"noon"}`, respondToken, "", 422, "bad_until"},
+		{"snooze until it is past", "POST", one + "/snooze", `{"by":"ana","until":"30m"}`, respondToken, escalation.BadTime, 422, "bad_until"},
+		{"snooze of practice", "POST", one + "/snooze", `{"by":"ana","until":"30m"}`, respondToken, escalation.Practice, 409, "practice"},
+		{"urgency", "POST", one + "/urgency", `{"by":"ana","urgency":"unbreak_now"}`, respondToken, "", 200, ""},
+		{"urgency that is none", "POST", one + "/urgency", `{"by":"ana","urgency":"huge"}`, respondToken, "", 422, "bad_urgency"},
+		{"urgency that is lower", "POST", one + "/urgency", `{"by":"ana","urgency":"notify"}`, respondToken, escalation.NotHigher, 409, "not_higher"},
+		{"note", "POST", one + "/note", `{"by":"ana","text":"it is the database"}`, respondToken, "", 200, ""},
+		{"note of nothing", "POST", one + "/note", `{"by":"ana","text":" "}`, respondToken, "", 422, "text_missing"},
+		{"note that is a book", "POST", one + "/note", `{"by":"ana","text":"` + strings.Repeat("x", escalation.MaxRemark+1) + `"}`, respondToken, "", 422, "text_too_long"},
+		{"wrong owner", "POST", one + "/wrong-owner", `{"by":"ana","right":"team:sre","reason":"moved"}`, respondToken, "", 200, ""},
+		{"wrong owner, whose it is nobody knows", "POST", one + "/wrong-owner", byAna, respondToken, "", 200, ""},
+		{"wrong owner, and a wrong name", "POST", one + "/wrong-owner", `{"by":"ana","right":"parsoit"}`, respondToken, "", 404, "unknown_subject"},
+		{"page by hand", "POST", "/api/v1/incidents", `{"subject":"parsoid","text":"help","by":"ana"}`, respondToken, "", 200, ""},
+		{"page a team by hand", "POST", "/api/v1/incidents", `{"subject":"team:sre","text":"help","by":"ana","urgency":"unbreak_now","key":"k"}`, respondToken, "", 200, ""},
+		{"page by hand about nothing", "POST", "/api/v1/incidents", `{"text":"help","by":"ana"}`, respondToken, "", 422, "subject_missing"},
+		{"page by hand about what is not known", "POST", "/api/v1/incidents", `{"subject":"parsoit","text":"help","by":"ana"}`, respondToken, "", 404, "unknown_subject"},
+		{"page by hand without a word", "POST", "/api/v1/incidents", `{"subject":"parsoid","by":"ana"}`, respondToken, "", 422, "text_missing"},
+		{"page by hand that pages nobody", "POST", "/api/v1/incidents", `{"subject":"parsoid","text":"help","by":"ana","urgency":"notify"}`, respondToken, "", 422, "bad_urgency"},
+		{"page by hand by nobody", "POST", "/api/v1/incidents", `{"subject":"parsoid","text":"help"}`, respondToken, "", 422, "by_missing"},
+		{"page by hand under a used key", "POST", "/api/v1/incidents", `{"subject":"parsoid","text":"help","by":"ana","key":"used"}`, respondToken, "", 409, "key_reused"},
+		{"page by hand by a reader", "POST", "/api/v1/incidents", `{"subject":"parsoid","text":"help","by":"ana"}`, readToken, "", 403, "forbidden"},
 		{"escalate at the end", "POST", one + "/escalate", byAna, respondToken, escalation.NobodyLeft, 409, "nobody_left"},
 		{"escalate an acknowledged one", "POST", one + "/escalate", byAna, respondToken, escalation.Already, 409, "acknowledged"},
-		{"snooze", "POST", one + "/snooze", byAna, respondToken, "", 501, "not_built"},
 		{"no such action", "POST", one + "/destroy", byAna, respondToken, "", 404, "not_found"},
 		{"body too large", "POST", one + "/ack", strings.Repeat(" ", maxBody+1), respondToken, "", 413, "too_large"},
 		{"test page", "POST", "/api/v1/test-page", `{"person":"ana","by":"ben"}`, respondToken, "", 200, ""},
@@ -583,7 +672,7 @@ func TestAPI(t *testing.T) {
 		{"drill of a team", "POST", "/api/v1/drill", `{"subject":"team:sre","urgency":"unbreak_now","by":"ben","at_night":true}`, respondToken, "", 200, ""},
 		{"drill at night", "POST", "/api/v1/drill", `{"subject":"service:parsoid","by":"ben"}`, respondToken, "", 409, "at_night"},
 		{"drill of nothing", "POST", "/api/v1/drill", `{"by":"ben"}`, respondToken, "", 422, "subject_missing"},
-		{"drill of a team that is a service", "POST", "/api/v1/drill", `{"subject":"team:parsoid","by":"ben"}`, respondToken, "", 422, "unknown_subject"},
+		{"drill of a team that is a service", "POST", "/api/v1/drill", `{"subject":"team:parsoid","by":"ben"}`, respondToken, "", 404, "unknown_subject"},
 		{"drill that pages nobody", "POST", "/api/v1/drill", `{"subject":"parsoid","urgency":"notify","by":"ben"}`, respondToken, "", 422, "bad_urgency"},
 		{"drill by nobody", "POST", "/api/v1/drill", `{"subject":"parsoid"}`, respondToken, "", 422, "by_missing"},
 		{"drill with garbage", "POST", "/api/v1/drill", `[`, respondToken, "", 400, "bad_request"},
@@ -601,6 +690,8 @@ func TestAPI(t *testing.T) {
 		{"unknown service", "GET", "/api/v1/services/nothing", "", readToken, "", 404, "not_found"},
 		{"teams", "GET", "/api/v1/teams", "", readToken, "", 200, ""},
 		{"on call", "GET", "/api/v1/oncall", "", readToken, "", 200, ""},
+		{"on call for one team", "GET", "/api/v1/oncall?team=sre", "", readToken, "", 200, ""},
+		{"on call for no team", "GET", "/api/v1/oncall?team=nobody", "", readToken, "", 404, "not_found"},
 		{"on call at no time", "GET", "/api/v1/oncall?at=noon", "", readToken, "", 400, "bad_request"},
 		{"page of another site", "POST", one + "/ack", byAna, "cross-site", "", 403, "cross_origin"},
 	} {

@@ -13,17 +13,20 @@ import (
 )
 
 // ackAll is the press of a digest's button: it acknowledges what the digest showed
-// when it was pressed, and says what came of it.
-func (s *Server) ackAll(ctx context.Context, app Slack, press slack.Interaction) (said string, err error) {
+// when it was pressed, and tells the presser what came of it.
+func (s *Server) ackAll(ctx context.Context, app Slack, press slack.Interaction) error {
 	digest, rev, err := escalation.ParseDigestToken(press.Token)
 	if err != nil {
-		return "", slack.ErrPayload
+		return slack.ErrPayload
 	}
-	who, stranger, refusal := s.presser(ctx, app, press)
-	if refusal != "" {
-		return refusal, nil
+	who, stranger, said := s.presser(ctx, app, press)
+	if said == "" {
+		if said, err = s.ackDigest(ctx, digest, rev, escalation.Acknowledge{By: who, Stranger: stranger}); err != nil {
+			return err
+		}
 	}
-	return s.ackDigest(ctx, digest, rev, escalation.Acknowledge{By: who, Stranger: stranger})
+	s.tellPresser(app, press, said, "")
+	return nil
 }
 
 // ackDigest acknowledges the incidents of a digest's revision. An error means that

@@ -9,7 +9,7 @@ func digest(v *letter, m notifiers.Message) {
 		return
 	}
 	v.Status = notifiers.StormLead(m)
-	v.Next = notifiers.StormNext(m)
+	v.Next = notifiers.Upcoming(m)
 	v.Count = notifiers.StormSince(m, m.Incident.OpenedAt)
 	v.Alerts = notifiers.StormLines(m)
 	if page, ok := notifiers.Link(notifiers.Untrusted(s.Page)); ok {

@@ -58,6 +58,8 @@ var methods = map[string]method{
 	"conversations.replies": (*Slack).threadReplies,
 	"users.info":            (*Slack).userInfo,
 	"users.lookupByEmail":   (*Slack).lookupByEmail,
+	"views.open":            (*Slack).openView,
+	"views.update":          (*Slack).updateView,
 }
 
 func (s *Slack) api(w http.ResponseWriter, r *http.Request) {

@@ -6,9 +6,6 @@ import (
 	"callchain/notifiers"
 )
 
-// actionAckAll acknowledges what a digest names.
-const actionAckAll = "ack_all"
-
 // digest is the message of a storm. The button comes before the list: it must not
 // be below the end of a phone's screen.
 func digest(m notifiers.Message) []slack.Block {
@@ -29,10 +26,12 @@ func digestHead(m notifiers.Message) *builder {
 		b.section(mention(member, "")) // in the thread: so it rings
 	}
 	b.section(escape(notifiers.StormLead(m)))
-	b.section(bold(escape(notifiers.StormNext(m))))
+	b.section(bold(upcoming(m)))
 	if s := m.Digest; s != nil && s.Token != "" && s.Asks > 0 && len(s.Token) <= maxValue {
+		e := button(ActionAckAll, s.Token, "of this digest")
 		words := notifiers.StormButton(s)
-		b.blocks = append(b.blocks, slack.NewActionBlock("", button(actionAckAll, words, words+" of this digest", s.Token).WithStyle(slack.StylePrimary)))
+		e.Text, e.AccessibilityLabel = plainText(words), words+" of this digest"
+		b.blocks = append(b.blocks, slack.NewActionBlock(blockID(m.ID), e.WithStyle(slack.StylePrimary)))
 	}
 	return &b
 }

@@ -43,10 +43,17 @@ func (n *Notifier) Identify(ctx context.Context) (Identity, error) {
 		return Identity{}, err
 	}
 	who := Identity{Team: notifiers.Clean(answer.Team, 100), Bot: notifiers.Clean(answer.User, 100)}
-	granted, told := answer.Header[http.CanonicalHeaderKey("X-OAuth-Scopes")]
-	who.Told = told
-	who.Scopes = append(who.Scopes, strings.FieldsFunc(strings.Join(granted, ","), func(r rune) bool { return r == ',' || r == ' ' })...)
+	who.Scopes, who.Told = scopesOf(answer)
 	return who, nil
+}
+
+// scopesOf are the scopes that an answer says were granted, if it says so.
+func scopesOf(answer *slack.AuthTestResponse) (scopes []string, told bool) {
+	granted, told := answer.Header[http.CanonicalHeaderKey("X-OAuth-Scopes")]
+	if len(granted) > 0 {
+		scopes = strings.FieldsFunc(strings.Join(granted, ","), func(r rune) bool { return r == ',' || r == ' ' })
+	}
+	return scopes, told
 }
 
 // Place is a channel as a board sees it.
@@ -56,6 +63,7 @@ type Place struct {
 	Member   bool // the bot is in it
 	Archived bool
 	External bool // people of other organisations are in it
+	Guests   bool // guests are in it: only Watch looks for them
 }
 
 func place(c slack.Channel) Place {
@@ -69,11 +77,17 @@ func place(c slack.Channel) Place {
 // among the results names no channel that the bot can see; the error, if any, is
 // why names could not be looked for.
 func (n *Notifier) Places(ctx context.Context, names []string) (map[string]Place, error) {
-	found := map[string]Place{}
+	found, _, err := n.survey(ctx, names)
+	return found, err
+}
+
+// survey is Places, and also finds channels that had one of the names before.
+func (n *Notifier) survey(ctx context.Context, names []string) (found, former map[string]Place, err error) {
+	found, former = map[string]Place{}, map[string]Place{}
 	want := map[string][]string{} // name without "#" -> as it was written
 	var ids []string
 	for _, name := range names {
-		if isID(name, "CG") {
+		if !named(name) {
 			ids = append(ids, name)
 			continue
 		}
@@ -81,7 +95,7 @@ func (n *Notifier) Places(ctx context.Context, names []string) (map[string]Place
 		want[bare] = append(want[bare], name)
 	}
 	var mu sync.Mutex
-	err := alongside(ids, func(id string) error {
+	err = alongside(ids, func(id string) error {
 		return n.ask(ctx, func(api *slack.Client) error {
 			c, err := api.GetConversationInfoContext(ctx, &slack.GetConversationInfoInput{ChannelID: id})
 			if code(err) == "channel_not_found" {
@@ -97,23 +111,24 @@ func (n *Notifier) Places(ctx context.Context, names []string) (map[string]Place
 		})
 	})
 	if err != nil || len(want) == 0 {
-		return found, err
+		return found, former, err
 	}
-	listed := n.list(ctx, []string{"public_channel", "private_channel"}, want, found)
+	listed := n.list(ctx, []string{"public_channel", "private_channel"}, want, found, former)
 	if f, ok := errors.AsType[*failure](listed); ok && f.code == "missing_scope" {
 		// Perhaps only the private ones may not be listed.
-		if err := n.list(ctx, []string{"public_channel"}, want, found); err != nil {
-			return found, err
+		if err := n.list(ctx, []string{"public_channel"}, want, found, former); err != nil {
+			return found, former, err
 		}
 		if len(want) == 0 {
-			return found, nil
+			return found, former, nil
 		}
 	}
-	return found, listed
+	return found, former, listed
 }
 
-// list goes through the channels and moves those that are wanted to found.
-func (n *Notifier) list(ctx context.Context, types []string, want map[string][]string, found map[string]Place) error {
+// list goes through the channels and moves those that are wanted to found. Former
+// are those that once had a wanted name.
+func (n *Notifier) list(ctx context.Context, types []string, want map[string][]string, found, former map[string]Place) error {
 	for cursor := ""; len(want) > 0; {
 		var page []slack.Channel
 		var next string
@@ -130,6 +145,11 @@ func (n *Notifier) list(ctx context.Context, types []string, want map[string][]s
 				found[written] = place(c)
 			}
 			delete(want, name)
+			for _, was := range c.PreviousNames {
+				for _, written := range want[strings.ToLower(was)] {
+					former[written] = place(c)
+				}
+			}
 		}
 		if next == "" || next == cursor {
 			return nil
@@ -317,11 +337,6 @@ func (n *Notifier) ask(ctx context.Context, do func(*slack.Client) error) error 
 func code(err error) string {
 	r, _ := errors.AsType[slack.SlackErrorResponse](err)
 	return r.Err
-}
-
-// isID tells an id of Slack's, which begins with one of these letters, from a name.
-func isID(s, first string) bool {
-	return len(s) >= 8 && strings.Contains(first, s[:1]) && strings.ToUpper(s) == s && !strings.ContainsAny(s, "-_#. ")
 }
 
 // alongside calls f for all, a few at once, and returns the first error.

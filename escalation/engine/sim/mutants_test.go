@@ -161,7 +161,7 @@ func (w *world) mutateLoad(p *process, asked time.Time, recs []store.Record) {
 		return
 	}
 	for work, pause := range p.paused {
-		if !strings.HasPrefix(work, "send ") || !pause.to.Equal(asked) {
+		if !strings.HasPrefix(work, "send ") && !strings.HasPrefix(work, "go on with a page ") || !pause.to.Equal(asked) {
 			continue
 		}
 		for i := range recs {
