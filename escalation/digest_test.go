@@ -37,6 +37,9 @@ func (s *storm) ask(a Ask) (in bool, digest string) {
 	if encode(s.tb, []any{s.desk, s.digests[s.desk.Digest]}) != before {
 		s.t.Fatal("a question changed its argument")
 	}
+	if m := s.digests[s.desk.Digest].member(a.Incident); m != nil && m.Page == a.Page && !in {
+		s.t.Fatalf("a page of %s that is named is let through when it asks again", a.Incident)
+	}
 	s.desk = roundTrip(desk)
 	if !in {
 		s.sent = append(s.sent, Passed{a.Incident, At(s.now)})

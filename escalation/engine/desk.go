@@ -83,7 +83,6 @@ func (e *Engine) admit(ctx context.Context, handle string, ask escalation.Ask) (
 	}
 	select {
 	case a := <-q.answer:
-		e.begin("go on with a page of " + ask.Incident + " over " + ask.Channel)
 		return a.digest, a.err
 	case <-ctx.Done():
 		return "", ctx.Err()
@@ -274,7 +273,9 @@ func (e *Engine) crowded(ctx context.Context, inc *escalation.Incident, d *escal
 	for asked := false; ; asked = true {
 		if id == "" {
 			var err error
-			if id, err = e.admit(ctx, d.To, ask); err != nil {
+			id, err = e.admit(ctx, d.To, ask)
+			e.begin("go on with " + d.ID)
+			if err != nil {
 				if isAway(err) {
 					return res, false, err
 				}

@@ -477,3 +477,38 @@ func TestWhatIsNotLimited(t *testing.T) {
 		}
 	})
 }
+
+// Whoever was mailed a digest is mailed when nothing of it is left to answer.
+func TestDigestIsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, mem.New(), &fake{}, &fake{})
+		began := time.Now()
+		for _, firing := range []bool{true, false} {
+			for i := range 10 {
+				if err := b.Webhook(t.Context(), "main", numbered(i, "parsoid", firing, began)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(30 * time.Second)
+		}
+		mails := b.email.heard("ana").posts
+		if len(mails) != 2 || !mails[1].Digest.Over || mails[1].You.AckURL != "" || mails[1].Ref.TS == "" {
+			t.Fatalf("%d mails; want the digest and that it is over", len(mails))
+		}
+		for _, d := range b.email.all() {
+			if d.Kind == notifiers.Told && !slices.ContainsFunc(b.email.heard("ana").pages, func(p delivered) bool { return p.Incident.ID == d.Incident.ID }) {
+				t.Errorf("a mail of its own tells that %s is over, which only the digest named", d.Incident.ID)
+			}
+		}
+		// It is kept for as long as its link is valid, and no longer.
+		partition, _ := deskKey("ana")
+		id := mails[0].Incident.ID
+		for _, wait := range []time.Duration{7 * 24 * time.Hour, 2 * 24 * time.Hour} {
+			time.Sleep(wait)
+			recs, err := b.store.Load(t.Context(), partition, "m/"+id)
+			if err != nil || (recs[0].Version != 0) != (wait > 3*24*time.Hour) {
+				t.Errorf("after %v more the digest's record has version %d, %v", wait, recs[0].Version, err)
+			}
+		}
+	})
+}

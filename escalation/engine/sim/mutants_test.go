@@ -161,8 +161,12 @@ func (w *world) mutateLoad(p *process, asked time.Time, recs []store.Record) {
 		return
 	}
 	for work, pause := range p.paused {
-		if !strings.HasPrefix(work, "send ") && !strings.HasPrefix(work, "go on with a page ") || !pause.to.Equal(asked) {
+		delivery, asks := strings.CutPrefix(work, "go on with ")
+		if !asks && !strings.HasPrefix(work, "send ") || !pause.to.Equal(asked) {
 			continue
+		}
+		if asks { // it was taken before it asked whether it may be sent
+			pause.from = p.paused["send "+delivery].from
 		}
 		for i := range recs {
 			h := w.histories[strings.TrimPrefix(recs[i].Key.ID, "i/")]
