@@ -46,7 +46,7 @@ func (d *diagnosis) slack(ctx context.Context, c client, l *loaded, limit time.D
 	}
 	d.Online = true
 	for _, text := range seen.Checked {
-		d.say("slack", fine, text, "")
+		d.say("slack", fine, strings.TrimPrefix(text, "Slack: "), "")
 	}
 	for _, p := range seen.Problems {
 		verdict := noticed

@@ -111,6 +111,11 @@ func (w World) slack(ctx context.Context) (s section) {
 		s.problems = append(s.problems, part.problems...)
 		s.checked = append(s.checked, part.checked...)
 	}
+	return s
+}
+
+// unseen says what a look at the workspace cannot tell.
+func (w World) unseen(context.Context) (s section) {
 	s.notef("Slack: whether presses come back cannot be seen from here; callchain doctor slack --test-page PERSON tells")
 	return s
 }

@@ -77,7 +77,7 @@ func TestSlack(t *testing.T) {
 		{
 			name: "all is well", channel: "#incidents", scopes: allScopes,
 			catalog: "people: [{name: ana, slack: U01ANA}]\nteams: [{name: sre, slack_channel: sre, slack_usergroup: S0SRE}]",
-			checked: []string{"Slack: the token is that of callchain in the workspace Test", "Slack: 2 of 2 channels named can be posted to", "Slack: 1 of 1 person can be paged there", "cannot be seen from here"},
+			checked: []string{"Slack: the token is that of callchain in the workspace Test", "Slack: 2 of 2 channels named can be posted to", "Slack: 1 of 1 person can be paged there"},
 		},
 		{
 			name: "revoked", channel: "#incidents", answers: map[string]string{"auth.test": `{"ok":false,"error":"token_revoked"}`},
@@ -109,7 +109,7 @@ func TestSlack(t *testing.T) {
 				"error: slack_channel of team b: callchain is not in the channel #ownership and may not post without; invite it, or give the app the scope chat:write.public",
 				"error: slack_channel of team c: callchain is not in the private channel #private; invite it", "warning: slack_channel of team d: people of other organisations are in the channel #shared",
 			},
-			checked: []string{"Slack: the token", "Slack: 1 of 5 channels named can be posted to", "cannot be seen from here"},
+			checked: []string{"Slack: the token", "Slack: 1 of 5 channels named can be posted to"},
 		},
 		{name: "posting uninvited", channel: "#ownership", scopes: allScopes + ",chat:write.public"},
 		{
@@ -143,7 +143,7 @@ func TestSlack(t *testing.T) {
 				"warning: person bot: the slack id U01BOT is that of a bot", "warning: person other: the slack id U01OTHER is that of somebody of another organisation",
 				"9:23: warning: person none: Slack knows nobody with the e-mail address none@example.org",
 			},
-			checked: []string{"Slack: the token", "Slack: 1 of 1 channel named can be posted to", "Slack: 1 of 8 people can be paged there and answer there", "cannot be seen from here"},
+			checked: []string{"Slack: the token", "Slack: 1 of 1 channel named can be posted to", "Slack: 1 of 8 people can be paged there and answer there"},
 		},
 		{
 			name: "no mail at all", channel: "#incidents", scopes: allScopes, noMail: true, catalog: "people: [{name: none, email: none@example.org}]",
