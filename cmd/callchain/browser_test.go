@@ -82,9 +82,27 @@ func TestDemoInABrowser(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	do("acknowledge", func(ctx context.Context, tab *chromedp.Target) (chromedp.Void, error) {
-		_, err := chromedp.Evaluate[any](`[...document.querySelectorAll('#inbox button')].find(b => b.innerText.trim() === 'Acknowledge').click()`)(ctx, tab)
-		return chromedp.Void{}, err
-	})
+	press := func(within, label string) {
+		t.Helper()
+		do(label, func(ctx context.Context, tab *chromedp.Target) (chromedp.Void, error) {
+			_, err := chromedp.Evaluate[any](fmt.Sprintf(`[...document.querySelectorAll(%q)].find(b => b.textContent.trim() === %q).click()`, within+" button", label))(ctx, tab)
+			return chromedp.Void{}, err
+		})
+	}
+	press("#inbox", "Acknowledge")
 	shows("the acknowledgement", text("ACKNOWLEDGED by", "acknowledged"))
+
+	// The menu's options open a form; what is sent off with it changes the message.
+	shows("what whoever has it can do", `!!document.querySelector('#inbox details.menu')`)
+	press("#inbox", "Add a note…")
+	shows("the form", `!!document.querySelector('.modal textarea')`)
+	press(".modal", "Add the note")
+	shows("what is missing", text("Please complete this required field."))
+	do("write", chromedp.SendKeys(".modal textarea", "looking at the logs"))
+	press(".modal", "Add the note")
+	shows("the note", text("looking at the logs")+" && !document.querySelector('.modal')")
+
+	do("type a command", chromedp.SendKeys(".command input[name=text]", "whois parsoid"))
+	press("#inbox", "Send")
+	shows("the command's answer", text("Only visible to", "Converts wikitext"))
 }
