@@ -349,8 +349,27 @@ func (s *LocalSlack) Command(t testing.TB, user, channel, command, text string) 
 	})
 }
 
-// drive makes the emulator call callchain and returns the answer.
+// drive makes the emulator call callchain over its control API and returns the answer.
 func (s *LocalSlack) drive(t testing.TB, path string, in any) SlackAnswer {
+	t.Helper()
+	body, err := json.Marshal(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.driven(t, func() {
+		var ok struct {
+			OK    bool   `json:"ok"`
+			Error string `json:"error"`
+		}
+		callJSON(t, http.MethodPost, s.control+path, bytes.NewReader(body), &ok)
+		if !ok.OK {
+			t.Fatalf("local-slack refuses %s: %s", path, ok.Error)
+		}
+	})
+}
+
+// driven does what makes the emulator call callchain and returns the answer.
+func (s *LocalSlack) driven(t testing.TB, cause func()) SlackAnswer {
 	t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -358,23 +377,12 @@ func (s *LocalSlack) drive(t testing.TB, path string, in any) SlackAnswer {
 	case <-s.answers: // left by an earlier call that came late
 	default:
 	}
-	body, err := json.Marshal(in)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var ok struct {
-		OK    bool   `json:"ok"`
-		Error string `json:"error"`
-	}
-	callJSON(t, http.MethodPost, s.control+path, bytes.NewReader(body), &ok)
-	if !ok.OK {
-		t.Fatalf("local-slack refuses %s: %s", path, ok.Error)
-	}
+	cause()
 	select {
 	case a := <-s.answers:
 		return a
 	case <-time.After(startTimeout):
-		t.Fatalf("local-slack called nobody after %s", path)
+		t.Fatal("local-slack called nobody")
 		return SlackAnswer{}
 	}
 }
