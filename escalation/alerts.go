@@ -84,6 +84,8 @@ func (s *stepper) observe(ev Observe) Answer {
 		s.start()
 	case s.Episodes.highest().Rank() > s.Urgency.Rank():
 		s.rise("an alert of higher urgency fires", "")
+	case added > 0 && paging && s.doubled(added):
+		s.grown(fmt.Sprintf("%d more %s: %d in all, at least twice as many as were paged for", added, fires(added), s.Firing()))
 	case added > 0:
 		if s.Held && paging {
 			s.release("another alert fires")
@@ -110,6 +112,34 @@ func (s *stepper) observe(ev Observe) Answer {
 		return Answer{Kind: Unchanged}
 	}
 	return Answer{Kind: Done}
+}
+
+// doubled tells whether so many alerts were added that people are to be paged
+// again. Who snoozed it decided that they are not.
+func (s *stepper) doubled(added int) bool {
+	size := s.Size
+	if size == 0 {
+		size = s.Firing() - added
+	}
+	return s.env.Settings.NewAlerts.V == "repage" && s.Urgency.Pages() && s.State != Snoozed && s.Firing() >= 2*size
+}
+
+// grown pages again. A chain that runs is not put back to its beginning for it:
+// those who are asked now are rung.
+func (s *stepper) grown(why string) {
+	if s.State == Acknowledged || s.Exhausted {
+		s.restart(why, "")
+		return
+	}
+	if s.Held {
+		s.release("another alert fires")
+	}
+	s.Size = s.Firing()
+	s.note(why, "")
+	for _, h := range s.Asked {
+		s.remind(h)
+	}
+	s.Rev++
 }
 
 // still is the number of alerts that keep the incident open: in an incident that
@@ -241,6 +271,7 @@ func (s *stepper) setUrgency(u config.Urgency) {
 func (s *stepper) start() {
 	s.Rev++
 	s.FiredAt = s.now
+	s.Size = s.Firing()
 	if s.Urgency.Pages() {
 		s.startChain()
 		return

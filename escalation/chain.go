@@ -362,8 +362,8 @@ func (s *stepper) takeBack(gone func(*Delivery) bool) Answer {
 	answer := Answer{Kind: Unchanged}
 	for i := range s.Deliveries {
 		if d := &s.Deliveries[i]; d.Status == InFlight && gone(d) {
-			d.doubt()
 			d.Status, d.At, d.Slot, d.Until = Pending, s.now, false, 0
+			d.Maybe++
 			d.Tries++
 			answer.Kind = Done
 		}

@@ -70,16 +70,7 @@ type Delivery struct {
 	Done    int     `json:"q,omitempty"`  // thread: Seq of the last line that is there
 	Reached Instant `json:"rd,omitempty"` // when it was first accepted
 	Maybe   int     `json:"m,omitempty"`  // ambiguous answers so far: it may be there more than once
-	Doubt   Instant `json:"db,omitempty"` // when the first attempt began that perhaps brought it; 0: none is open
 	Error   string  `json:"e,omitempty"`  // of the last attempt
-}
-
-// doubt notes that the attempt under way perhaps arrived.
-func (d *Delivery) doubt() {
-	d.Maybe++
-	if d.Doubt == 0 {
-		d.Doubt = d.Until.plus(-Lease)
-	}
 }
 
 // editable tells whether the message is kept up to date.

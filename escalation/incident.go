@@ -140,6 +140,7 @@ type Incident struct {
 	FiredAt    Instant  `json:"fa,omitempty"` // when the current run began
 	Woken      int      `json:"wk,omitempty"` // pages to people so far; the channels of one page count once
 	Moves      int      `json:"mv,omitempty"` // steps taken after the first of a run
+	Size       int      `json:"sz,omitempty"` // alerts that fired when it was last begun from step 1; 0: not known
 
 	// The outbox and the timeline's tail.
 	Deliveries []Delivery `json:"de,omitempty"`

@@ -156,14 +156,14 @@ func (s *stepper) result(r Result) Answer {
 		}
 		return Answer{Kind: Unchanged}
 	}
-	if r.Verdict == VerdictAmbiguous {
-		d.doubt()
-	}
 	d.Until, d.Slot = 0, false
 	switch r.Verdict {
 	case VerdictSent:
 		s.arrived(d, r.Ref)
 	case VerdictRetry, VerdictAmbiguous:
+		if r.Verdict == VerdictAmbiguous {
+			d.Maybe++
+		}
 		d.Status, d.Error = Pending, r.Error
 		d.Tries++
 		wait := max(backoff(d.Tries), time.Duration(r.After)*time.Millisecond)
@@ -203,7 +203,7 @@ func backoff(tries int) time.Duration {
 }
 
 func (s *stepper) arrived(d *Delivery, ref Ref) {
-	d.Status, d.Error, d.Tries, d.Doubt = Sent, "", 0, 0
+	d.Status, d.Error, d.Tries = Sent, "", 0
 	if d.Reached == 0 {
 		d.Reached = s.now
 	}
@@ -347,7 +347,7 @@ func (s *stepper) otherChannel(id string) bool {
 			nd := d
 			nd.ID = deliveryID(d.ID, "instead", name)
 			nd.Channel, nd.Address = c.channel, c.address
-			nd.Status, nd.At, nd.Slot, nd.Until, nd.Attempt, nd.Tries, nd.Maybe, nd.Doubt, nd.Error = Pending, s.now, false, 0, 0, 0, 0, 0, ""
+			nd.Status, nd.At, nd.Slot, nd.Until, nd.Attempt, nd.Tries, nd.Maybe, nd.Error = Pending, s.now, false, 0, 0, 0, 0, ""
 			s.add(nd)
 			s.note(d.Channel+" fails for "+d.To+" ("+cut(d.Error, 200)+"): "+name+" is used as well", "")
 			return true

@@ -58,9 +58,9 @@ type Message struct {
 	Tries   int    // attempts that failed since the message last arrived
 	Kind    Kind
 
-	// PerhapsSince is when an attempt began, by this process or another one, that
-	// perhaps brought the message without anybody's hearing of it: where the channel
-	// can be read, it is looked for before it is sent again. Zero: there was none.
+	// PerhapsSince is set when an attempt, by this process or another one, perhaps
+	// brought the message without anybody's hearing of it: where the channel can be
+	// read, it is looked for from that time on before it is sent again.
 	PerhapsSince time.Time
 
 	// Address is where it goes. Slack: a member id, a conversation's id or

@@ -180,7 +180,7 @@ func printList(w io.Writer, list []incident) {
 			next = inc.nextWho() + " at " + inc.NextStepAt.UTC().Format("15:04:05")
 		}
 		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", inc.ID, inc.stateWords(), inc.Urgency,
-			clean(inc.Subject), clean(inc.alert()), inc.OpenedAt.Format(stamp), clean(with), clean(next))
+			cell(inc.Subject), cell(inc.alert()), inc.OpenedAt.Format(stamp), cell(with), cell(next))
 	}
 	_ = tw.Flush() // nobody to tell when the output is gone
 }

@@ -58,7 +58,8 @@ type ended int
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
 	app := kingpin.New("callchain", "Takes alerts from Alertmanager, finds who owns what they are about, and wakes the right people in the right order.")
 	app.HelpFlag.Short('h')
-	app.UsageWriter(stdout)
+	out := &written{to: stdout}
+	app.UsageWriter(out)
 	app.ErrorWriter(stderr)
 	app.Version(versionText())
 	app.Terminate(func(code int) { panic(ended(code)) })
@@ -70,6 +71,10 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 			}
 			code = good
 			if how != 0 {
+				code = notDone
+			}
+			if out.err != nil {
+				fmt.Fprintf(stderr, "callchain: %v\n", out.unwritten())
 				code = notDone
 			}
 		}
@@ -90,7 +95,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	reportCommand(app, commands)
 	storeCommands(app, commands)
 	whoisCommand(app, commands)
+	onCallCommands(app, commands)
 	schemaCommand(app, commands)
+	completionCommand(app, commands)
 	versionCommand(app, commands)
 
 	if len(args) == 0 {
@@ -103,10 +110,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		fmt.Fprintf(stderr, "callchain: %v\nSee: callchain %s--help\n", err, subcommand(app, args))
 		return notDone
 	}
-	out := &written{to: stdout}
 	err = commands[name](ctx, streams{stdin, out, stderr})
-	if err == nil && out.err != nil {
-		err = fmt.Errorf("write the result: %w", out.err)
+	if out.err != nil {
+		err = out.unwritten()
 	}
 	if err == nil {
 		return good
@@ -122,19 +128,20 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 }
 
 // written remembers the first error of an output: a result that did not arrive,
-// because the disk is full, is none.
+// because the disk is full, is none. Who writes is not told: kingpin would panic.
 type written struct {
 	to  io.Writer
 	err error
 }
 
 func (w *written) Write(p []byte) (int, error) {
-	n, err := w.to.Write(p)
-	if w.err == nil {
+	if _, err := w.to.Write(p); err != nil && w.err == nil {
 		w.err = err
 	}
-	return n, err
+	return len(p), nil
 }
+
+func (w *written) unwritten() error { return fmt.Errorf("write the result: %w", w.err) }
 
 // fromStdin is what the argument "-" becomes: kingpin would take it for a flag
 // without a letter. No argument of a process can hold a zero byte.

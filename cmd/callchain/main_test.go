@@ -28,12 +28,15 @@ teams: [{name: sre, members: [ana]}]
 `)
 	file := "--config.file=" + filepath.Join(dir, "callchain.yml")
 	for _, args := range [][]string{
+		{"help", "serve"},
+		{"--version"},
 		{"version", "--output=json"},
 		{"check-config", file},
+		{"check-config", "--config.file=" + filepath.Join(dir, "catalog.yml")}, // with errors
 		{"route", "test", file, "a=b"},
 		{"route", "backtest", file, "-"},
 	} {
-		t.Run(args[0]+" "+args[1], func(t *testing.T) {
+		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			var messages bytes.Buffer
 			code := run(context.Background(), args, strings.NewReader(""), full{}, &messages)
 			if code != notDone || strings.Count(messages.String(), "no space left") != 1 {

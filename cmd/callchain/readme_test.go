@@ -41,7 +41,7 @@ func TestReadme(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, "secrets"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"am-token", "slack-bot-token", "slack-signing-secret", "smtp", "link-key", "api-token"} {
+	for _, name := range []string{"am-token", "slack-bot-token", "slack-app-token", "slack-signing-secret", "smtp", "link-key", "api-token"} {
 		write(t, dir, filepath.Join("secrets", name), strings.Repeat(name, 10)+"\n")
 	}
 	files := map[string]string{}

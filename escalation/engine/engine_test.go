@@ -605,6 +605,23 @@ func TestStoreFails(t *testing.T) {
 	})
 }
 
+// A risk is counted once, whether its alert opens an incident or is only recorded.
+func TestRisksAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, mem.New(), &fake{}, &fake{})
+		for _, severity := range []string{"info", "page"} {
+			for range 2 { // its repeat is none
+				if err := b.Webhook(t.Context(), "main", webhook("Slow "+severity, "thumbor", severity, true, time.Now())); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if n := testutil.ToFloat64(b.metrics.risks.WithLabelValues(string(routing.RiskUnknownService))); n != 2 {
+			t.Errorf("callchain_risks_total is %v; want 2", n)
+		}
+	})
+}
+
 func TestNoticeIsSaidOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := start(t, mem.New(), &fake{}, &fake{})

@@ -90,6 +90,7 @@ func (e *Engine) take(ctx context.Context, in intake) error {
 		if e.shore == nil {
 			e.learn(in.source, in.w)
 			e.metrics.resolutions(out.Resolutions)
+			e.metrics.recorded(out.Facts)
 		}
 		e.ingestDone(incs, out.Incidents, now)
 		e.dispatch(t.taken, in.received)

@@ -14,6 +14,7 @@ import (
 	"callchain/escalation/store"
 	"callchain/notifiers"
 	"callchain/routing"
+	"callchain/routing/report"
 )
 
 type metrics struct {
@@ -131,6 +132,15 @@ func (m *metrics) resolutions(r escalation.Resolutions) {
 	m.resolved.WithLabelValues("applied").Add(float64(r.Applied))
 	m.resolved.WithLabelValues("unknown").Add(float64(r.Unknown))
 	m.resolved.WithLabelValues("early").Add(float64(r.Early))
+}
+
+// recorded counts the risks of alerts that opened no incident.
+func (m *metrics) recorded(events []report.Event) {
+	for _, ev := range events {
+		for _, r := range ev.Risks {
+			m.risks.WithLabelValues(string(r.Kind)).Inc()
+		}
+	}
 }
 
 // changed counts and logs what a committed change did to an incident.

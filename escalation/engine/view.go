@@ -29,10 +29,7 @@ func (e *Engine) message(snap *Snapshot, inc *escalation.Incident, d escalation.
 		ReadOnly: d.ReadOnly,
 		Now:      now,
 	}
-	switch {
-	case d.Doubt != 0:
-		msg.PerhapsSince = d.Doubt.Time()
-	case d.Maybe > 0: // by an island, which has no leases
+	if d.Maybe > 0 {
 		msg.PerhapsSince = inc.OpenedAt.Time()
 	}
 	if d.Kind == escalation.NoticeDelivery {

@@ -169,10 +169,9 @@ func serve(b *testing.B, h http.Handler) string {
 	if err != nil {
 		b.Fatal(err)
 	}
-	s := &http.Server{Handler: h, ReadHeaderTimeout: server.ReadHeaderTimeout, ReadTimeout: server.ReadTimeout,
-		WriteTimeout: server.WriteTimeout, IdleTimeout: server.IdleTimeout}
+	s := server.NewDoor(h, slog.New(slog.DiscardHandler))
 	done := make(chan struct{})
-	go func() { defer close(done); _ = s.Serve(l) }()
+	go func() { defer close(done); _ = s.Serve(s.Bound(l)) }()
 	b.Cleanup(func() { s.Close(); <-done })
 	return l.Addr().String()
 }

@@ -22,7 +22,7 @@ import (
 	"callchain/notifiers/slack"
 )
 
-const allScopes = "chat:write,users:read,users:read.email,im:history,im:write,channels:read,groups:read,usergroups:read"
+const allScopes = "chat:write,users:read,users:read.email,im:history,im:write,channels:read,groups:read,commands,usergroups:read"
 
 // workspace answers by method, or by method and id.
 func workspace(t *testing.T, scopes string, change map[string]string) *slack.Notifier {
@@ -97,7 +97,7 @@ func TestSlack(t *testing.T) {
 			},
 			want: []string{
 				"error: notifiers.slack: the app lacks the scope chat:write: no page", "error: notifiers.slack: the app lacks the scope users:read.email: people without a slack id",
-				"scope users:read: guests", "scope im:write", "scope channels:read", "scope groups:read", "scope usergroups:read",
+				"scope users:read: guests", "scope im:write", "scope channels:read", "scope groups:read", "scope commands: nobody can type /callchain", "scope usergroups:read",
 				"notifiers.slack: 1 person was not looked up in Slack (ana): slack: missing_scope",
 			},
 		},

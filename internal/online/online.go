@@ -97,6 +97,13 @@ func Check(ctx context.Context, w World) Report {
 	return r
 }
 
+// Slack asks Slack alone. The world must have it.
+func Slack(ctx context.Context, w World) Report {
+	s := w.slack(ctx)
+	s.problems.Sort()
+	return Report{Problems: s.problems, Checked: append([]string{}, s.checked...)}
+}
+
 // requestTimeout is for one HTTP request.
 const requestTimeout = 10 * time.Second
 

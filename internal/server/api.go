@@ -15,6 +15,7 @@ import (
 	"callchain/escalation/engine"
 	"callchain/routing"
 	"callchain/routing/catalog"
+	"callchain/routing/whois"
 )
 
 // endpoint is a handler of the API: what it returns is answered as JSON.
@@ -424,7 +425,7 @@ type team struct {
 	OnCall   []string        `json:"on_call"`
 }
 
-func showTeam(t *catalog.Team, now time.Time) team {
+func showTeam(c *catalog.Catalog, t *catalog.Team, now time.Time) team {
 	handle := func(p *catalog.Person) string {
 		if p == nil {
 			return ""
@@ -435,10 +436,8 @@ func showTeam(t *catalog.Team, now time.Time) team {
 	for _, p := range t.Members {
 		out.Members = append(out.Members, p.Handle)
 	}
-	if t.Schedule == nil {
-		out.OnCall = out.Members
-	} else {
-		out.OnCall = notNil(t.Schedule.OnCall(now))
+	for _, p := range c.OnCall(t, now) {
+		out.OnCall = append(out.OnCall, p.Handle)
 	}
 	return out
 }
@@ -446,7 +445,7 @@ func showTeam(t *catalog.Team, now time.Time) team {
 func (s *Server) teams(v *view) []team {
 	list := []team{}
 	for _, t := range v.Catalog.Teams() {
-		list = append(list, showTeam(t, s.engine.Now()))
+		list = append(list, showTeam(v.Catalog, t, s.engine.Now()))
 	}
 	return list
 }
@@ -455,26 +454,28 @@ func (s *Server) listTeams(_ *http.Request, v *view) (any, error) {
 	return map[string][]team{"teams": s.teams(v)}, nil
 }
 
-// onCall tells who is on call, now or at the instant of ?at=.
+// onCall tells who is on call, now or at the instant of ?at=, for all teams or
+// those of ?team=.
 func (s *Server) onCall(r *http.Request, v *view) (any, error) {
+	q := r.URL.Query()
 	at := s.engine.Now()
-	if text := r.URL.Query().Get("at"); text != "" {
+	if text := q.Get("at"); text != "" {
 		t, err := time.Parse(time.RFC3339, text)
 		if err != nil {
 			return nil, fail(http.StatusBadRequest, "bad_request", "at is an instant like 2026-11-20T22:00:00Z")
 		}
 		at = t
 	}
-	type cover struct {
-		Team   string   `json:"team"`
-		People []string `json:"people"`
+	teams := v.Catalog.Teams()
+	if q.Has("team") {
+		teams = nil
+		for _, name := range q["team"] {
+			t := v.Catalog.Team(name)
+			if t == nil {
+				return nil, fail(http.StatusNotFound, "not_found", fmt.Sprintf("the catalog has no team %q", name))
+			}
+			teams = append(teams, t)
+		}
 	}
-	out := struct {
-		At     time.Time `json:"at"`
-		OnCall []cover   `json:"on_call"`
-	}{at.UTC(), []cover{}}
-	for _, t := range v.Catalog.Teams() {
-		out.OnCall = append(out.OnCall, cover{t.Name, showTeam(t, at).OnCall})
-	}
-	return out, nil
+	return whois.OnCall(v.Catalog, teams, at), nil
 }

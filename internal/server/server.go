@@ -25,14 +25,6 @@ import (
 	"callchain/routing/report"
 )
 
-// Timeouts of the HTTP servers that serve the handlers.
-const (
-	ReadHeaderTimeout = 5 * time.Second
-	ReadTimeout       = 15 * time.Second
-	WriteTimeout      = 30 * time.Second
-	IdleTimeout       = 2 * time.Minute
-)
-
 // Bounds of what is taken in.
 const (
 	maxWebhook  = 64 << 20  // bytes of one webhook
@@ -115,6 +107,7 @@ type Server struct {
 	log     *slog.Logger
 	view    atomic.Pointer[view]
 	bodies  budget
+	lanes   lanes
 	told    notices
 	memory  *memory
 	metrics metrics
@@ -124,7 +117,7 @@ type Server struct {
 
 // New builds the handlers. The engine must have a snapshot already.
 func New(d Deps) *Server {
-	s := &Server{deps: d, log: d.Logger, bodies: budget{free: maxInFlight}, memory: newMemory(d.Engine.RiskFacts), started: time.Now()}
+	s := &Server{deps: d, log: d.Logger, bodies: budget{free: maxInFlight}, lanes: newLanes(), memory: newMemory(d.Engine.RiskFacts), started: time.Now()}
 	s.engine = remembered{d.Engine, s.memory}
 	if s.deps.Slack == nil {
 		s.deps.Slack = func() Slack { return nil }
@@ -217,6 +210,13 @@ func (s *Server) outer(mux *http.ServeMux) http.Handler {
 		if !plainPath(r.URL.EscapedPath()) {
 			refuse(w, r, http.StatusNotFound, "not_found", "there is nothing at this address")
 			return
+		}
+		if l := s.lanes.of(r); l != nil {
+			if !l.enter(r.Context(), laneWithin) {
+				crowded(w, r)
+				return
+			}
+			defer l.leave()
 		}
 		limit := int64(maxBody)
 		if isWebhook(r) {

@@ -680,6 +680,8 @@ func TestAPI(t *testing.T) {
 		{"unknown service", "GET", "/api/v1/services/nothing", "", readToken, "", 404, "not_found"},
 		{"teams", "GET", "/api/v1/teams", "", readToken, "", 200, ""},
 		{"on call", "GET", "/api/v1/oncall", "", readToken, "", 200, ""},
+		{"on call for one team", "GET", "/api/v1/oncall?team=sre", "", readToken, "", 200, ""},
+		{"on call for no team", "GET", "/api/v1/oncall?team=nobody", "", readToken, "", 404, "not_found"},
 		{"on call at no time", "GET", "/api/v1/oncall?at=noon", "", readToken, "", 400, "bad_request"},
 		{"page of another site", "POST", one + "/ack", byAna, "cross-site", "", 403, "cross_origin"},
 	} {

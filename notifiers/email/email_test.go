@@ -584,6 +584,27 @@ func TestScripts(t *testing.T) {
 	}
 }
 
+// TestNobodyListens: once is a restart; a smarthost that stays away is down, and
+// where there are few people no other address would ever tell.
+func TestNobodyListens(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	listener.Close()
+	for attempt, want := range map[int]notifiers.Verdict{1: notifiers.Retry, 2: notifiers.Retry, 3: notifiers.Down, 9: notifiers.Down} {
+		for _, smarthost := range []string{address, "nobody.invalid:587"} {
+			m := page()
+			m.Attempt = attempt
+			got := notifier(t, func(cfg *Config) { cfg.Smarthost = smarthost }).Deliver(t.Context(), m)
+			if got.Verdict != want {
+				t.Errorf("%s, attempt %d: %v (%v), want %v", smarthost, attempt, got.Verdict, got.Err, want)
+			}
+		}
+	}
+}
+
 func script(t *testing.T, replies map[string]string) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

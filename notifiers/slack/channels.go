@@ -103,7 +103,7 @@ func (n *Notifier) locate(ctx context.Context, addresses []string) (absent []str
 // Trouble is something about a channel that a person should know.
 type Trouble struct {
 	Channel string // as the catalog names it
-	Key     string // what kind of trouble: the same is not told again and again
+	Kind    string // absent, archived, outside, renamed or outsiders
 	Text    string
 }
 
@@ -121,7 +121,7 @@ func (n *Notifier) Watch(ctx context.Context, addresses []string, secrets bool) 
 	var all []Trouble
 	for _, a := range addresses {
 		p, ok := n.place(a)
-		say := func(key, text string) { all = append(all, Trouble{Channel: a, Key: key, Text: text}) }
+		say := func(kind, text string) { all = append(all, Trouble{Channel: a, Kind: kind, Text: text}) }
 		switch {
 		case slices.Contains(absent, a):
 			say("absent", "There is no such channel, or it is private and callchain was not invited.")

@@ -221,12 +221,16 @@ func (c call) unsure() notifiers.Verdict {
 	return notifiers.Ambiguous
 }
 
-var secrets = regexp.MustCompile(`xox[a-z.]*-[0-9A-Za-z-]+|xapp-[0-9A-Za-z-]+|hooks\.slack\.com/[^\s"]+`)
+// What opens something in Slack: tokens, response URLs, the tickets of Socket Mode.
+var secrets = regexp.MustCompile(`xox[a-z.]*-[0-9A-Za-z-]+|xapp-[0-9A-Za-z-]+|hooks\.slack(?:-gov)?\.com/[^\s"]+|\bticket=[^\s"&]+`)
+
+// Redact takes out of a text what looks like a secret of Slack's.
+func Redact(s string) string { return secrets.ReplaceAllString(s, "<secret>") }
 
 // redact takes out what looks like a secret, and the token itself.
 func redact(s, token string) string {
 	if token != "" {
 		s = strings.ReplaceAll(s, token, "<secret>")
 	}
-	return secrets.ReplaceAllString(s, "<secret>")
+	return Redact(s)
 }

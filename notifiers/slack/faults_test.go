@@ -340,14 +340,14 @@ func TestNothingIsLookedUp(t *testing.T) {
 	}
 }
 
-// TestBusyConversation: of two pages of a hundred messages both are looked through.
+// TestBusyConversation: two pages of messages are looked through.
 func TestBusyConversation(t *testing.T) {
 	ws, n := strictWorkspace(t)
 	ws.Fault("chat.postMessage", strictslack.CutAfter)
 	n.Deliver(t.Context(), page())
-	for i := range 150 {
+	for i := range lookUpPage + 10 {
 		m := page()
-		m.ID = fmt.Sprint("other-", i)
+		m.Kind, m.Notice, m.ID = notifiers.Notice, &notifiers.Text{Title: "another", Body: "x"}, fmt.Sprint("other-", i)
 		n.Deliver(t.Context(), m)
 	}
 	again := page()
@@ -563,7 +563,7 @@ func TestWatch(t *testing.T) {
 		}
 		got := map[string]string{}
 		for _, tr := range troubles {
-			got[tr.Channel] += tr.Key
+			got[tr.Channel] += tr.Kind
 			if !strings.HasSuffix(tr.Text, ".") {
 				t.Errorf("no sentence: %q", tr.Text)
 			}

@@ -11,8 +11,9 @@ import (
 )
 
 const (
-	lookUpTime  = 2 * time.Second  // of an attempt: a look-up that hangs must leave time to send
-	lookUpPages = 2                // of 100 messages
+	lookUpTime  = 2 * time.Second // of an attempt: a look-up that hangs must leave time to send
+	lookUpPages = 2
+	lookUpPage  = 200              // messages
 	clocksApart = time.Minute      // the store's clock and Slack's
 	lackingTime = 10 * time.Minute // after that it is asked again whether the app has got the scope
 )
@@ -66,12 +67,12 @@ func read(ctx context.Context, api *slack.Client, conversation string, m notifie
 	oldest := fmt.Sprintf("%d.000000", m.PerhapsSince.Add(-clocksApart).Unix())
 	if m.Ref.TS != "" {
 		page, _, next, err := api.GetConversationRepliesContext(ctx, &slack.GetConversationRepliesParameters{
-			ChannelID: conversation, Timestamp: m.Ref.TS, Limit: 100, IncludeAllMetadata: true, Oldest: oldest, Cursor: cursor,
+			ChannelID: conversation, Timestamp: m.Ref.TS, Limit: lookUpPage, IncludeAllMetadata: true, Oldest: oldest, Cursor: cursor,
 		})
 		return page, next, err
 	}
 	page, err := api.GetConversationHistoryContext(ctx, &slack.GetConversationHistoryParameters{
-		ChannelID: conversation, Limit: 100, IncludeAllMetadata: true, Oldest: oldest, Cursor: cursor,
+		ChannelID: conversation, Limit: lookUpPage, IncludeAllMetadata: true, Oldest: oldest, Cursor: cursor,
 	})
 	if err != nil {
 		return nil, "", err

@@ -14,6 +14,7 @@ package slack
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -96,12 +97,27 @@ func httpClient() *http.Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.IdleConnTimeout = 30 * time.Second
 	transport.MaxIdleConnsPerHost = 16
+	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 	return &http.Client{
 		Timeout:   Timeout,
-		Transport: transport,
+		Transport: bounded{transport},
 		// The token is in the body: no other host may be sent it.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
+}
+
+// maxBody is how much of an answer is read: a list of a thousand members has a few megabytes.
+const maxBody = 16 << 20
+
+// bounded reads no more of an answer than fits: slack-go reads all there is.
+type bounded struct{ http.RoundTripper }
+
+func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := b.RoundTripper.RoundTrip(r)
+	if err == nil {
+		resp.Body = http.MaxBytesReader(nil, resp.Body, maxBody)
+	}
+	return resp, err
 }
 
 // api is a client with the current token. slack-go's clients keep the token

@@ -88,7 +88,7 @@ func NewSockets(cfg SocketConfig, logger *slog.Logger) *Sockets {
 	}
 	if cfg.dial != nil {
 		s.dialer.NetDialContext = cfg.dial
-		s.http.Transport.(*http.Transport).DialContext = cfg.dial
+		s.http.Transport.(bounded).RoundTripper.(*http.Transport).DialContext = cfg.dial
 	}
 	return s
 }

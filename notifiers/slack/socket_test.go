@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -520,5 +521,52 @@ func TestMaySocket(t *testing.T) {
 		if err != nil && strings.Contains(err.Error(), "link") {
 			t.Errorf("the error has the address in it: %v", err)
 		}
+	}
+}
+
+// A rehearsal tells whether sockets could be opened, over a real network, and
+// takes nothing.
+func TestRehearse(t *testing.T) {
+	slack := testbench.NewSlackSocket()
+	server := httptest.NewServer(slack)
+	t.Cleanup(server.Close)
+	if err := Rehearse(t.Context(), server.URL+"/api/", "xoxb-wrong-kind"); err == nil || !strings.Contains(err.Error(), "another kind of token") {
+		t.Errorf("a bot token: %v", err)
+	}
+	for name, tc := range map[string]struct {
+		do   func(*testbench.SlackConn)
+		want string
+	}{
+		"greeted": {func(c *testbench.SlackConn) {
+			c.Envelope("e1", "interactive", `{}`)
+			c.Hello()
+		}, ""},
+		"switched off": {func(c *testbench.SlackConn) { c.Disconnect("link_disabled") }, "switched off in the app's settings"},
+		"too many":     {func(c *testbench.SlackConn) { c.Disconnect("too_many_websockets") }, "too many connections"},
+		"sent away":    {func(c *testbench.SlackConn) { c.Disconnect("warning") }, "before it greets"},
+		"cut":          {func(c *testbench.SlackConn) { c.Close() }, "the connection broke"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			done := make(chan error)
+			go func() { done <- Rehearse(t.Context(), server.URL, "xapp-1") }()
+			c := <-slack.Conns
+			tc.do(c)
+			err := <-done
+			if (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("got %v, want %q", err, tc.want)
+			}
+			<-c.Gone
+			if len(c.Acks) != 0 {
+				t.Error("something was acknowledged")
+			}
+		})
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		<-slack.Conns // never greeted
+		cancel()
+	}()
+	if err := Rehearse(ctx, server.URL, "xapp-1"); !errors.Is(err, context.Canceled) {
+		t.Errorf("given up: %v", err)
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/slack-go/slack"
+
 	"callchain/internal/testbench/strictslack"
 	"callchain/notifiers"
 	"callchain/notifiers/notifierstest"
@@ -93,9 +95,22 @@ func TestStrict(t *testing.T) {
 			}
 		}
 	}
+	for name, f := range formCases() {
+		if p := strictView(f.view()); len(p) > 0 {
+			t.Errorf("%s: %v", name, p)
+		}
+	}
 	for _, s := range notifierstest.HostileTexts {
 		strictly(t, s)
 	}
+}
+
+func strictView(v slack.ModalViewRequest) []strictslack.Problem {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return []strictslack.Problem{{Text: err.Error()}}
+	}
+	return strictslack.CheckView(raw)
 }
 
 // FuzzStrict: whatever stands in any field, Slack takes the message, and nothing in
@@ -115,10 +130,21 @@ func strictly(t *testing.T, s string) {
 		notifiers.Page, notifiers.Reminder, notifiers.Told, notifiers.Board, notifiers.Thread, notifiers.Notice, notifiers.Report, notifiers.Question,
 	} {
 		m := notifierstest.Hostile(kind, s)
+		m.Incident.Token = "v1|3f-k7q2|1"
 		for rung, r := range []rendered{render(m), minimal(m), {text: text(m)}} {
 			if err := strict(r, ours); err != nil {
 				t.Errorf("%s, rung %d, %.60q: %v", kind, rung, s, err)
 			}
 		}
+	}
+	for name, form := range formCases() {
+		form.About, form.Filled = s, Filled{To: s, Name: s, For: s, Reason: s}
+		form.Groups = append(form.Groups, Choices{s, []Option{{s, s}, {"team:x", s}}}, Choices{"empty", nil})
+		if p := strictView(form.view()); len(p) > 0 {
+			t.Errorf("%s, %.60q: %v", name, s, p)
+		}
+	}
+	if p := strictView(saying(ActionSnooze, s)); len(p) > 0 {
+		t.Errorf("saying %.60q: %v", s, p)
 	}
 }
