@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -76,7 +77,7 @@ func (s *Server) slackCommand(ctx context.Context, app Slack, payload []byte) (a
 func (s *Server) commandHelp(_ context.Context, in typed) (slack.Answer, error) {
 	a := slack.Answer{Title: "What " + in.Name + " can do", Last: "Only you see the answers. To answer a page, use its buttons."}
 	for _, c := range commands() {
-		a.Lines = append(a.Lines, slack.AnswerLine{Name: in.Name + " " + c.usage, Before: ": " + c.about})
+		a.Lines = append(a.Lines, slack.AnswerLine{Name: in.Name + " " + c.usage, Before: c.about})
 	}
 	return a, nil
 }
@@ -180,7 +181,9 @@ func (s *Server) commandWhois(_ context.Context, in typed) (slack.Answer, error)
 	if who.None() {
 		return slack.Answer{Title: capital(unknownName(v, "service, team or person", in.rest)) + "."}, nil
 	}
-	return slack.Answer{Title: in.rest, Sheet: who.Text()}, nil
+	// Places are named as the reviewers of the catalog know them.
+	dir := filepath.Dir(v.Config.File) + string(filepath.Separator)
+	return slack.Answer{Title: in.rest, Sheet: strings.ReplaceAll(who.Text(), dir, "")}, nil
 }
 
 // mostMine is how many incidents are looked through, newest first.
