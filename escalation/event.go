@@ -133,6 +133,7 @@ type Result struct {
 	Ref      Ref
 	After    int64  // milliseconds that the channel asked us to wait; 0: no wish
 	Error    string // for people; no secrets
+	Found    bool   // of a message in doubt: it was there, and was not sent again
 	Cure     bool   // it ends only when a person does something; of a refusal: the address is wrong
 }
 

@@ -159,6 +159,9 @@ func (s *stepper) result(r Result) Answer {
 	d.Until, d.Slot = 0, false
 	switch r.Verdict {
 	case VerdictSent:
+		if r.Found {
+			d.Maybe = 0
+		}
 		s.arrived(d, r.Ref)
 	case VerdictRetry, VerdictAmbiguous:
 		if r.Verdict == VerdictAmbiguous {

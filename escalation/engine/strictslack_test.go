@@ -75,7 +75,7 @@ func TestKilledAfterSlackAccepted(t *testing.T) {
 				time.Sleep(time.Second)
 				dying.Inject(func(string) (bool, error) { return false, errors.New("it is dead") })
 				ws.Heal()
-				startOver(t, st.Open(), ws, &fake{}, catalogue)
+				b := startOver(t, st.Open(), ws, nil, catalogue)
 				time.Sleep(15 * time.Second)
 				for _, to := range []string{"U01ANA", "#ops"} {
 					if all := ws.Messages(to); len(slices.DeleteFunc(all, func(m strictslack.Message) bool { return m.ThreadTS != "" })) != 1 {
@@ -88,6 +88,11 @@ func TestKilledAfterSlackAccepted(t *testing.T) {
 				}
 				if looked := len(ws.Calls("conversations.history")); looked == 0 {
 					t.Error("nobody looked")
+				}
+				duplicates := testutil.ToFloat64(b.metrics.duplicatePages.WithLabelValues(unknownOutcome))
+				said := strings.Contains(ana.Said(), "twice")
+				if found := name == "the page was taken"; found == (duplicates > 0) || found == said {
+					t.Errorf("counted %v duplicates, the page says that it may come twice: %v", duplicates, said)
 				}
 			})
 		})

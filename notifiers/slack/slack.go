@@ -210,7 +210,7 @@ func (n *Notifier) Deliver(ctx context.Context, m notifiers.Message) notifiers.R
 		return notifiers.Result{Verdict: notifiers.Refused, Err: errOutsiders}
 	}
 	if ref, ok := n.find(ctx, api, m); ok {
-		return notifiers.Result{Verdict: notifiers.Sent, Ref: ref}
+		return notifiers.Result{Verdict: notifiers.Sent, Ref: ref, Found: true}
 	}
 	result := n.climb(ctx, api, token, m)
 	if isCode(result.Err, "channel_not_found") && m.Ref.Channel == "" && n.moved(ctx, m.Address) {

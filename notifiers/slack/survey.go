@@ -42,6 +42,7 @@ func (n *Notifier) Identify(ctx context.Context) (Identity, error) {
 	if err != nil {
 		return Identity{}, err
 	}
+	n.learn(answer)
 	who := Identity{Team: notifiers.Clean(answer.Team, 100), Bot: notifiers.Clean(answer.User, 100)}
 	who.Scopes, who.Told = scopesOf(answer)
 	return who, nil
