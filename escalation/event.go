@@ -125,6 +125,10 @@ type Result struct {
 	Ref      Ref
 	After    int64  // milliseconds that the channel asked us to wait; 0: no wish
 	Error    string // for people; no secrets
+
+	// Of is a page that was sent while the record could not be read: it may be one
+	// over a person's other channel, of which the record does not know yet.
+	Of *Delivery `json:",omitempty"`
 }
 
 // Verdict classifies a channel's answer; see notifiers.Verdict.

@@ -282,7 +282,10 @@ func (e *Engine) takeOff(incident string) (landed func()) {
 // run watches over the parts that are away, until ctx is done.
 func (i *island) run(ctx context.Context) {
 	var both sync.WaitGroup
-	both.Go(func() { i.page(ctx) })
+	both.Go(func() {
+		i.e.begin("pages of the island")
+		i.page(ctx)
+	})
 	ticker := time.NewTicker(250 * time.Millisecond)
 	defer ticker.Stop()
 	for ctx.Err() == nil {
