@@ -403,7 +403,7 @@ func (w *world) cause(a *attempt) string {
 		return "process stood still"
 	case a.ashore && !slices.ContainsFunc(a.p.refusals, func(at time.Time) bool { return at.After(a.began) }):
 		return "" // what came of it is in the journal
-	case slices.ContainsFunc(a.p.losses, func(at time.Time) bool { return at.After(a.began) }):
+	case len(a.p.losses) > 0 && a.p.losses[len(a.p.losses)-1].After(a.began):
 		return "store failed"
 	case w.lapses[a.incident].After(a.began):
 		return "store forgot"

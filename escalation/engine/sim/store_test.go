@@ -49,6 +49,9 @@ func (l *link) call(ctx context.Context, op string, partition int, content uint6
 		if !w.island || !errors.Is(err, errAway) && !errors.Is(err, errLost) || w.now().Sub(begin) > patience {
 			return err
 		}
+		if errors.Is(err, errAway) {
+			pause = 400 * time.Millisecond
+		}
 		r := w.dice("again", op, p.id, w.ns(), content)
 		if err := p.wait(ctx, between(r, pause/2, pause)); err != nil {
 			return err
@@ -93,7 +96,9 @@ func (l *link) once(ctx context.Context, op string, partition int, content uint6
 	}
 	if fail != nil || lost {
 		p.losses = append(p.losses, now)
-		w.disturb("store", now, now)
+		if !errors.Is(fail, errAway) { // else it is known
+			w.disturb("store", now, now)
+		}
 		w.event("%s: %s of the store fails, lost reply %v", p.id, op, lost)
 	}
 	if fail == nil {

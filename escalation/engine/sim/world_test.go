@@ -50,7 +50,7 @@ func draw(seed uint64, mutant string) scenario {
 		faults:   r.IntN(10) != 0,
 		alone:    r.IntN(7) == 0,
 		lookup:   r.IntN(2) == 0,
-		troubled: time.Duration(6+r.IntN(10)) * time.Minute,
+		troubled: time.Duration(4+r.IntN(8)) * time.Minute,
 		peace:    5 * time.Minute,
 		deaf:     map[string]bool{},
 	}
