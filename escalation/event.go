@@ -135,6 +135,10 @@ type Result struct {
 	Error    string // for people; no secrets
 	Found    bool   // of a message in doubt: it was there, and was not sent again
 	Cure     bool   // it ends only when a person does something; of a refusal: the address is wrong
+
+	// Of is a page that was sent while the record could not be read: it may be one
+	// over a person's other channel, of which the record does not know yet.
+	Of *Delivery `json:",omitempty"`
 }
 
 // Verdict classifies a channel's answer; see notifiers.Verdict.

@@ -51,7 +51,10 @@ func (e *Engine) Run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, e.stop)()
 	if e.island != nil {
 		var own sync.WaitGroup
-		own.Go(func() { e.island.run(ctx) })
+		own.Go(func() {
+			e.begin("island")
+			e.island.run(ctx)
+		})
 		defer own.Wait()
 	}
 	idle := 500 * time.Millisecond // others may have committed something that is due earlier
@@ -65,7 +68,7 @@ func (e *Engine) Run(ctx context.Context) error {
 			}
 		})
 	}
-	planned := time.Time{}
+	planned, watched := time.Time{}, time.Now()
 	for ctx.Err() == nil {
 		// A plan that could not be made is made later; a reload may change it.
 		// Once an hour in any case: the store may have lost it.
@@ -75,6 +78,12 @@ func (e *Engine) Run(ctx context.Context) error {
 				e.planned.Store(snap)
 			} else if ctx.Err() == nil {
 				e.log.Error("the weekly report, or asking Alertmanager, could not be planned; it is tried again", "err", err)
+			}
+		}
+		if time.Since(watched) > e.witness.every {
+			watched = time.Now()
+			if err := e.planWitness(ctx); err != nil && ctx.Err() == nil {
+				e.log.Warn("it is not known whether Alertmanager is asked; that is looked at again", "err", err)
 			}
 		}
 		if e.island != nil && e.island.holds() {

@@ -207,7 +207,7 @@ func (e *Engine) record(a attempt, known *loaded, res notifiers.Result) {
 	}
 	if e.shore != nil && d.Ref == (escalation.Ref{}) && d.Kind != escalation.ThreadDelivery {
 		once := ev
-		once.Attempt = -1 // it is none of those that are counted in the store
+		once.Attempt, once.Of = -1, &d // it is none of those that are counted in the store
 		e.shore.keepResult(a.incident, once, d.Kind == escalation.PageDelivery)
 	}
 	// What is known is worth a minute of trying: without it the message is sent again.
