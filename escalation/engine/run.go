@@ -44,6 +44,10 @@ func (e *Engine) answers(ctx context.Context) error {
 	return err
 }
 
+// idle is how long Run sleeps at most: others may have committed something that is
+// due earlier than what it knows of.
+const idle = 500 * time.Millisecond
+
 // Run claims what is due and sees it through, until ctx is done; then it waits
 // some seconds for the attempts that are under way and records them.
 func (e *Engine) Run(ctx context.Context) error {
@@ -57,7 +61,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		})
 		defer own.Wait()
 	}
-	idle := 500 * time.Millisecond // others may have committed something that is due earlier
+	idle := idle
 	if x, ok := e.store.(exclusive); ok && x.Exclusive() {
 		idle = time.Minute // what we commit ourselves wakes us
 		// Beside the loop: with many incidents it takes seconds, and timers do not wait.
@@ -89,6 +93,9 @@ func (e *Engine) Run(ctx context.Context) error {
 		if e.island != nil && e.island.holds() {
 			e.sleep(ctx, 200*time.Millisecond)
 			continue
+		}
+		if d := e.newer.polite(e.store.Now()); d > 0 {
+			pause(ctx, d)
 		}
 		e.asleep.Store(math.MaxInt64)
 		due, err := e.claim(ctx)
