@@ -204,12 +204,20 @@ func TestStepProperties(t *testing.T) {
 			if next.Open() && next.Urgency.Rank() < inc.Urgency.Rank() && inc.Open() {
 				rt.Fatalf("urgency fell from %s to %s", inc.Urgency, next.Urgency)
 			}
-			if _, ack := ev.(Acknowledge); ack && next.State == Acknowledged && answer.Kind == Done && answer.At == 0 {
+			if next.State != Triggered {
 				for _, d := range next.Deliveries {
-					if d.Status == Pending && d.Ref == (Ref{}) && d.Maybe == 0 && (d.Kind == PageDelivery || d.Kind == ReminderDelivery) {
-						rt.Fatalf("a %s is still to be sent after the acknowledgement", d.Kind)
+					asked := next.Beside.asks(d.To) && d.Hand != 0 && next.Open()
+					if d.Status == Pending && d.Ref == (Ref{}) && !asked && (d.Kind == PageDelivery || d.Kind == ReminderDelivery) {
+						rt.Fatalf("a %s is still to be sent although it is %s", d.Kind, next.State)
 					}
 				}
+			}
+			if _, ack := ev.(Acknowledge); ack && next.State == Acknowledged && answer.Kind == Done && next.Beside != nil && answer.At == 0 {
+				rt.Fatal("somebody is asked besides although it was just acknowledged")
+			}
+			late := func(at Instant) bool { return at != 0 && (next.Wake() == 0 || next.Wake() > at) }
+			if next.State == Acknowledged && late(next.Ack.Expires) || next.State == Snoozed && late(next.SnoozedUntil) {
+				rt.Fatalf("it sleeps past the end of being %s", next.State)
 			}
 			taken, sends := Take(next, now, func(_ Delivery, n Instant) Instant { return n })
 			if none, more := Take(taken, now, func(_ Delivery, n Instant) Instant { return n }); len(more) != 0 {
