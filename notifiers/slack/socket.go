@@ -293,6 +293,9 @@ func (s *Sockets) connect(ctx context.Context, at address) (*websocket.Conn, err
 		return nil, err
 	}
 	ws, resp, err := s.dialer.DialContext(ctx, to, nil)
+	if resp != nil {
+		defer resp.Body.Close()
+	}
 	if err != nil {
 		// The address is as good as a password, for as long as nobody used it.
 		text := strings.ReplaceAll(redact(err.Error(), at.token), to, "<address>")
