@@ -270,8 +270,11 @@ func (s *Sockets) hold(ctx context.Context, at address, changed <-chan struct{})
 
 func (s *Sockets) count(by int) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.up += by
-	s.mu.Unlock()
+	if by > 0 {
+		s.trouble = nil
+	}
 }
 
 // connect asks Slack for the address of a connection and opens it.
