@@ -151,23 +151,31 @@ func (s *Server) allOnCall(v *view, now time.Time) slack.Answer {
 }
 
 func onCallLine(v *view, t *catalog.Team, now time.Time) slack.AnswerLine {
-	who := whois.Ask(v.Router, t.Name, now, config.Page).Teams[0]
 	line := slack.AnswerLine{Name: t.Name}
+	rota := whois.OnCall(v.Catalog, []*catalog.Team{t}, now)
+	if len(rota.OnCall) == 0 { // volunteers are told, never asked
+		line.Before = "nobody: they are volunteers, who are told and never asked"
+		return line
+	}
+	who := rota.OnCall[0]
 	switch {
 	case t.Schedule == nil:
-		line.Before = "the whole team, always: " + strings.Join(who.Members, ", ")
+		line.Before = "the whole team, always: " + strings.Join(who.People, ", ")
 		return line
-	case len(who.OnCall) == 0:
-		line.Before = "nobody; the lead is asked, then the whole team"
+	case len(who.People) == 0 && len(who.StandIn) > 0:
+		line.Before = "nobody; " + strings.Join(who.StandIn, ", ") + " would be asked"
+	case len(who.People) == 0:
+		line.Before = "nobody"
 	default:
-		line.Before = strings.Join(who.OnCall, ", ")
+		line.Before = strings.Join(who.People, ", ")
 	}
-	if len(who.Next) > 0 && who.NextFrom != nil {
+	switch {
+	case len(who.Next) > 0 && who.NextFrom != nil:
 		line.Before += ", then " + strings.Join(who.Next, ", ") + " from"
 		line.At = *who.NextFrom
-	} else if who.OnCallUntil != nil {
+	case who.Until != nil:
 		line.Before += " until"
-		line.At = *who.OnCallUntil
+		line.At = *who.Until
 	}
 	return line
 }

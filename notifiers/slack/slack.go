@@ -195,7 +195,7 @@ func (n *Notifier) Deliver(ctx context.Context, m notifiers.Message) notifiers.R
 	if m.Address == "" && m.Kind == notifiers.Board {
 		m.Address = n.cfg.Channel
 	}
-	if m.Address == "" && m.Email != "" && (!m.Edit || m.Kind == notifiers.Reminder) {
+	if m.Address == "" && m.Email != "" && !m.Edit {
 		found, result := n.lookUp(ctx, api, token, m.Email)
 		if result.Err != nil && m.Ref.Channel == "" {
 			return result
@@ -216,7 +216,7 @@ func (n *Notifier) Deliver(ctx context.Context, m notifiers.Message) notifiers.R
 	if isCode(result.Err, "channel_not_found") && m.Ref.Channel == "" && n.moved(ctx, m.Address) {
 		result = n.climb(ctx, api, token, m)
 	}
-	if result.Verdict == notifiers.Gone && m.Kind == notifiers.Reminder && !m.Edit {
+	if result.Verdict == notifiers.Gone && (m.Kind == notifiers.Reminder || m.Kind == notifiers.Question) && !m.Edit {
 		// The page it should join was deleted. It must ring all the same.
 		if m.Address == "" {
 			m.Address = m.Ref.Channel
