@@ -46,7 +46,7 @@ func (n *Notifier) place(address string) (p Place, ok bool) {
 // longer than it takes until it is asked again.
 const rememberPlaces = 20 * time.Minute
 
-// relistEvery bounds how often channels are listed because one was not found.
+// relistEvery bounds how often channels are listed because a certain one was not found.
 const relistEvery = time.Minute
 
 // moved looks for a channel that Slack did not find, and tells whether its id is
@@ -56,9 +56,10 @@ func (n *Notifier) moved(ctx context.Context, address string) bool {
 		return false
 	}
 	n.mu.Lock()
-	soon := time.Since(n.listed) < relistEvery && !n.listed.IsZero()
+	last, ok := n.listed[address]
+	soon := ok && time.Since(last) < relistEvery
 	if !soon {
-		n.listed = time.Now()
+		n.listed[address] = time.Now()
 	}
 	n.mu.Unlock()
 	if soon {
