@@ -99,6 +99,46 @@ func TestKilledAfterSlackAccepted(t *testing.T) {
 	}
 }
 
+// An answer that is lost on its way: the page, the board and the reminder are found
+// at the next try, and nobody gets anything twice.
+func TestLostAnswers(t *testing.T) {
+	for name, fault := range map[string]strictslack.Fault{
+		"cut": strictslack.CutAfter, "502": strictslack.Status5xxAfter(502), "a page of a proxy's": strictslack.HTMLAfter, "no answer": strictslack.HangAfter,
+		"half an answer": strictslack.CutJSON,
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ws := newWorkspace(t)
+				ws.Fault("chat.postMessage", fault, fault)
+				b := startOver(t, mem.New(), ws, nil, catalogue)
+				if err := b.Webhook(t.Context(), "main", webhook("Slow", "parsoid", "page", true, time.Now())); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Minute)
+				ws.Fault("chat.postMessage", fault) // of the next reminder
+				time.Sleep(6 * time.Minute)
+				seen := map[string]int{}
+				for _, m := range append(ws.Messages("U01ANA"), ws.Messages("#ops")...) {
+					if id, ok := m.Metadata.EventPayload["d"].(string); ok && (m.ThreadTS == "" || m.Channel == "D01ANA") {
+						seen[id]++
+					}
+				}
+				if len(seen) < 3 {
+					t.Errorf("%d messages; want a page, a board and a reminder", len(seen))
+				}
+				for id, n := range seen {
+					if n != 1 {
+						t.Errorf("%s is there %d times", id, n)
+					}
+				}
+				if n := testutil.ToFloat64(b.metrics.duplicatePages.WithLabelValues(unknownOutcome)); n != 0 {
+					t.Errorf("counted %v duplicates", n)
+				}
+			})
+		})
+	}
+}
+
 // A revoked token takes no page and no time from anybody: SPEC 8.
 func TestRevokedToken(t *testing.T) {
 	for _, code := range []string{"token_revoked", "account_inactive"} {

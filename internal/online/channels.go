@@ -226,6 +226,9 @@ func (l look) channels(ctx context.Context, s *section) {
 		case !place.Member && !l.who.Told:
 			s.warnf(c.Pos, "%s: callchain is not in the channel %s; invite it, unless the app has the scope chat:write.public", c.what, c.V)
 		}
+		if place.Renamed(c.V) {
+			s.warnf(c.Pos, "%s: the channel %s is called #%s by now; it is still found, until somebody makes a new channel of the old name: correct it", c.what, c.V, place.Name)
+		}
 		if place.External {
 			s.warnf(c.Pos, "%s: people of other organisations are in the channel %s and read what is posted there", c.what, c.V)
 		}

@@ -29,7 +29,7 @@ func workspace(t *testing.T, scopes string, change map[string]string) *slack.Not
 	t.Helper()
 	answers := map[string]string{
 		"auth.test": `{"ok":true,"team":"Test","user":"callchain","user_id":"UBOT","team_id":"T1"}`,
-		"conversations.list": `{"ok":true,"channels":[{"id":"C1","name":"incidents","is_member":true},{"id":"C2","name":"sre","is_member":true},
+		"conversations.list": `{"ok":true,"channels":[{"id":"C1","name":"incidents","is_member":true},{"id":"C2","name":"sre","is_member":true,"previous_names":["ops","incidents"]},
 			{"id":"C3","name":"ownership"},{"id":"C4","name":"old","is_member":true,"is_archived":true},{"id":"C5","name":"shared","is_member":true,"is_ext_shared":true},
 			{"id":"C6","name":"private","is_private":true}]}`,
 		"usergroups.list":                   `{"ok":true,"usergroups":[{"id":"S0SRE","handle":"sre","users":["U1"]},{"id":"S0EMPTY","handle":"empty"},{"id":"S0GONE","handle":"gone","date_delete":1700000000,"users":["U1"]}]}`,
@@ -110,6 +110,11 @@ func TestSlack(t *testing.T) {
 				"error: slack_channel of team c: callchain is not in the private channel #private; invite it", "warning: slack_channel of team d: people of other organisations are in the channel #shared",
 			},
 			checked: []string{"Slack: the token", "Slack: 1 of 5 channels named can be posted to"},
+		},
+		{
+			name: "renamed", channel: "#incidents", scopes: allScopes, catalog: "teams: [{name: a, slack_channel: '#ops'}]",
+			want:    []string{"warning: slack_channel of team a: the channel #ops is called #sre by now"},
+			checked: []string{"Slack: the token", "Slack: 2 of 2 channels named can be posted to"},
 		},
 		{name: "posting uninvited", channel: "#ownership", scopes: allScopes + ",chat:write.public"},
 		{
