@@ -8,6 +8,7 @@ import (
 
 	"callchain/escalation"
 	"callchain/escalation/store"
+	"callchain/internal/fault"
 	"callchain/routing"
 )
 
@@ -91,6 +92,7 @@ func (e *Engine) take(ctx context.Context, in intake) error {
 			e.learn(in.source, in.w)
 			e.metrics.resolutions(out.Resolutions)
 		}
+		fault.Here("ingest.after_commit")
 		e.ingestDone(incs, out.Incidents, now)
 		e.dispatch(t.taken, in.received)
 		return kept

@@ -11,6 +11,7 @@ import (
 
 	"callchain/escalation"
 	"callchain/escalation/store"
+	"callchain/internal/fault"
 )
 
 // Ready tells whether a webhook could be kept: in the store, if only in a part
@@ -102,6 +103,9 @@ func (e *Engine) Run(ctx context.Context) error {
 			}
 			e.sleep(ctx, 500*time.Millisecond)
 			continue
+		}
+		if len(due.Records) > 0 {
+			fault.Here("claim.after")
 		}
 		e.metrics.storeUp.Set(1)
 		e.hearing.well(e.store.Now())
@@ -254,7 +258,9 @@ func (e *Engine) dueIncident(ctx context.Context, rec store.Record) error {
 	if l.State == escalation.Triggered && l.Deadline != 0 && l.Deadline.Time().Before(now) {
 		e.metrics.timerLateness.Observe(now.Sub(l.Deadline.Time()).Seconds())
 	}
+	fault.Here("tick.before_commit")
 	_, _, err = e.apply(ctx, l.ID, escalation.Tick{}, e.witnessed(ctx, &l), true)
+	fault.Here("tick.after_commit")
 	return err
 }
 
