@@ -19,6 +19,7 @@ import (
 	"callchain/config"
 	"callchain/escalation"
 	"callchain/escalation/store"
+	"callchain/internal/fault"
 	"callchain/notifiers"
 	"callchain/routing"
 	"callchain/routing/catalog"
@@ -181,6 +182,8 @@ func (s *Snapshot) env() escalation.Env {
 // Do takes an incident through an event that a person caused. The answer is
 // true when err is nil: what it says is stored.
 func (e *Engine) Do(ctx context.Context, id string, ev escalation.Event) (escalation.Incident, escalation.Answer, error) {
+	fault.Here("ack.before")
+	defer fault.Here("ack.after")
 	if e.island != nil {
 		return e.island.do(ctx, id, ev)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"callchain/escalation"
 	"callchain/escalation/store"
+	"callchain/internal/fault"
 	"callchain/routing"
 )
 
@@ -92,6 +93,7 @@ func (e *Engine) take(ctx context.Context, in intake) error {
 			e.metrics.resolutions(out.Resolutions)
 			e.metrics.recorded(out.Facts)
 		}
+		fault.Here("ingest.after_commit")
 		e.ingestDone(incs, out.Incidents, now)
 		e.dispatch(t.taken, in.received)
 		return kept

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"callchain/escalation/engine"
+	"callchain/internal/fault"
 	"callchain/routing"
 )
 
@@ -98,7 +99,10 @@ func (s *Server) takeWebhook(w http.ResponseWriter, r *http.Request, v *view, na
 	// come back with the same.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), storeWithin)
 	defer cancel()
-	if err := s.engine.Webhook(ctx, name, hook); err != nil {
+	fault.Here("ingest.parsed")
+	err = s.engine.Webhook(ctx, name, hook)
+	fault.Here("respond.before")
+	if err != nil {
 		return &failure{status: http.StatusServiceUnavailable, detail: "not stored; try again", cause: err}
 	}
 	for _, a := range hook.Alerts {
