@@ -184,6 +184,7 @@ func (s *Snapshot) env() escalation.Env {
 func (e *Engine) Do(ctx context.Context, id string, ev escalation.Event) (escalation.Incident, escalation.Answer, error) {
 	fault.Here("ack.before")
 	defer fault.Here("ack.after")
+	ctx = store.In(ctx, store.People)
 	if e.island != nil {
 		return e.island.do(ctx, id, ev)
 	}
@@ -277,6 +278,7 @@ func (e *Engine) applyAt(ctx context.Context, id string, ev escalation.Event, kn
 
 // Incident returns one incident.
 func (e *Engine) Incident(ctx context.Context, id string) (escalation.Incident, error) {
+	ctx = store.In(ctx, store.People)
 	l, err := e.load(ctx, id)
 	if err != nil && e.island != nil {
 		if inc, ok := e.island.incident(ctx, id); ok {

@@ -15,6 +15,7 @@ import (
 // Webhook keeps what an Alertmanager said: durable when it returns nil.
 func (e *Engine) Webhook(ctx context.Context, source string, w routing.Webhook) error {
 	received := time.Now()
+	ctx = store.In(ctx, store.Intake)
 	w, err := e.beats(ctx, source, w)
 	switch {
 	case len(w.Alerts) == 0:

@@ -85,6 +85,10 @@ func (s *Server) takeWebhook(w http.ResponseWriter, r *http.Request, v *view, na
 		// The sender or the network broke off: nothing is known about the body.
 		return &failure{status: http.StatusServiceUnavailable, detail: "the body could not be read to its end; try again", cause: err}
 	}
+	if !s.lanes.work.enter(r.Context(), storeWithin) {
+		return &failure{status: http.StatusServiceUnavailable, detail: "too many webhooks at once; try again"}
+	}
+	defer s.lanes.work.leave()
 	if len(body) > large {
 		if !s.lanes.large.enter(r.Context(), storeWithin) {
 			return &failure{status: http.StatusServiceUnavailable, detail: "other large webhooks are being taken in right now; try again"}
