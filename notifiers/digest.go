@@ -11,7 +11,7 @@ const MaxNamed = 50
 
 // maxStormTitle is what a title may take of a line of a digest: fifty of them have
 // to fit into one message.
-const maxStormTitle = 90
+const maxStormTitle = 70
 
 func stormHeadline(s *Storm) string {
 	incidents := count(s.Total, "incident", "incidents")
@@ -84,7 +84,16 @@ func StormButton(s *Storm) string {
 	return fmt.Sprintf("Acknowledge these %d", s.Asks)
 }
 
-// StormLines names the incidents, one line each, and counts the rest.
+// StormLeft counts the incidents that are not named, and says where they are; "" for none.
+func StormLeft(m Message) string {
+	s := m.Digest
+	if s == nil {
+		return ""
+	}
+	return LeftOut(s.Total-min(len(s.Named), MaxNamed), "", s.Page)
+}
+
+// StormLines names the incidents, one line each.
 func StormLines(m Message) []string {
 	s := m.Digest
 	if s == nil {
@@ -108,9 +117,6 @@ func StormLines(m Message) []string {
 		}
 		out = append(out, line)
 	}
-	if left := LeftOut(s.Total-len(out), "", s.Page); left != "" {
-		out = append(out, left)
-	}
 	return out
 }
 
@@ -118,7 +124,7 @@ func StormLines(m Message) []string {
 func (n Named) mark() string {
 	by := ""
 	if n.By != "" {
-		by = " by " + Clean(n.By, 40)
+		by = " by " + Clean(n.By, 24)
 	}
 	switch n.State {
 	case Triggered:

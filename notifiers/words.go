@@ -262,7 +262,7 @@ func Why(m Message) string {
 		if as := Clean(m.You.As, maxSummary); as != "" {
 			paged += " as " + as
 		}
-		if m.You.Steps > 0 {
+		if m.You.Steps > 0 && m.You.Step > 0 {
 			paged += fmt.Sprintf(", step %d of %d", m.You.Step, m.You.Steps)
 		}
 		if m.You.Round > 1 {
@@ -659,7 +659,7 @@ func beside(m Message) bool {
 // past tells whether the chain went on after it had asked the reader. Who was
 // asked by hand has no place in it.
 func past(m Message) bool {
-	return m.You != nil && m.You.Steps > 0 && lastStep(m.Incident) > m.You.Step
+	return m.You != nil && m.You.Steps > 0 && m.You.Step > 0 && lastStep(m.Incident) > m.You.Step
 }
 
 func lastStep(in Incident) int {
@@ -671,7 +671,7 @@ func lastStep(in Incident) int {
 }
 
 func step(y *You) string {
-	if y.Steps == 0 {
+	if y.Steps == 0 || y.Step == 0 {
 		return ""
 	}
 	said := fmt.Sprintf("You are step %d of %d", y.Step, y.Steps)

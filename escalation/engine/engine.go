@@ -19,6 +19,7 @@ import (
 	"callchain/config"
 	"callchain/escalation"
 	"callchain/escalation/store"
+	"callchain/internal/fault"
 	"callchain/notifiers"
 	"callchain/routing"
 	"callchain/routing/catalog"
@@ -184,6 +185,9 @@ func (s *Snapshot) env() escalation.Env {
 // Do takes an incident through an event that a person caused. The answer is
 // true when err is nil: what it says is stored.
 func (e *Engine) Do(ctx context.Context, id string, ev escalation.Event) (escalation.Incident, escalation.Answer, error) {
+	fault.Here("ack.before")
+	defer fault.Here("ack.after")
+	ctx = store.In(ctx, store.People)
 	if e.island != nil {
 		return e.island.do(ctx, id, ev)
 	}
@@ -235,8 +239,9 @@ func (e *Engine) apply(ctx context.Context, id string, ev escalation.Event, know
 	return e.applyAt(ctx, id, ev, known, rewrite, time.Time{})
 }
 
-// applyAt is apply of what happened at an instant; zero: now.
-func (e *Engine) applyAt(ctx context.Context, id string, ev escalation.Event, known *loaded, rewrite bool, at time.Time) (escalation.Incident, escalation.Answer, error) {
+// applyAt is apply of what happened at an instant; zero: now. then are the
+// outcomes of messages that it led to when it happened.
+func (e *Engine) applyAt(ctx context.Context, id string, ev escalation.Event, known *loaded, rewrite bool, at time.Time, then ...result) (escalation.Incident, escalation.Answer, error) {
 	for {
 		cur := known
 		if known = nil; cur == nil {
@@ -252,6 +257,9 @@ func (e *Engine) applyAt(ctx context.Context, id string, ev escalation.Event, kn
 			when = at
 		}
 		next, answer := escalation.Step(cur.Incident, ev, when, env)
+		for _, r := range then {
+			next, _ = escalation.Step(next, r.Result, when, env)
+		}
 		t := txn{partition: cur.partition}
 		if err := t.incident(e, cur, next, now, rewrite); err != nil {
 			return next, answer, err
@@ -273,6 +281,7 @@ func (e *Engine) applyAt(ctx context.Context, id string, ev escalation.Event, kn
 
 // Incident returns one incident.
 func (e *Engine) Incident(ctx context.Context, id string) (escalation.Incident, error) {
+	ctx = store.In(ctx, store.People)
 	l, err := e.load(ctx, id)
 	if err != nil && e.island != nil {
 		if inc, ok := e.island.incident(ctx, id); ok {

@@ -11,6 +11,7 @@ import (
 
 	"callchain/escalation"
 	"callchain/escalation/store"
+	"callchain/internal/fault"
 )
 
 // Ready tells whether a webhook could be kept: in the store, if only in a part
@@ -44,6 +45,10 @@ func (e *Engine) answers(ctx context.Context) error {
 	return err
 }
 
+// idle is how long Run sleeps at most: others may have committed something that is
+// due earlier than what it knows of.
+const idle = 500 * time.Millisecond
+
 // Run claims what is due and sees it through, until ctx is done; then it waits
 // some seconds for the attempts that are under way and records them.
 func (e *Engine) Run(ctx context.Context) error {
@@ -51,7 +56,10 @@ func (e *Engine) Run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, e.stop)()
 	if e.island != nil {
 		var own sync.WaitGroup
-		own.Go(func() { e.island.run(ctx) })
+		own.Go(func() {
+			e.begin("island")
+			e.island.run(ctx)
+		})
 		defer own.Wait()
 	}
 	e.work.Go(func() {
@@ -59,7 +67,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		e.begin("share what a channel takes")
 		e.runSharing(ctx)
 	})
-	idle := 500 * time.Millisecond // others may have committed something that is due earlier
+	idle := idle
 	if x, ok := e.store.(exclusive); ok && x.Exclusive() {
 		idle = time.Minute // what we commit ourselves wakes us
 		// Beside the loop: with many incidents it takes seconds, and timers do not wait.
@@ -70,7 +78,7 @@ func (e *Engine) Run(ctx context.Context) error {
 			}
 		})
 	}
-	planned := time.Time{}
+	planned, watched := time.Time{}, time.Now()
 	for ctx.Err() == nil {
 		// A plan that could not be made is made later; a reload may change it.
 		// Once an hour in any case: the store may have lost it.
@@ -82,9 +90,18 @@ func (e *Engine) Run(ctx context.Context) error {
 				e.log.Error("the weekly report, or asking Alertmanager, could not be planned; it is tried again", "err", err)
 			}
 		}
+		if time.Since(watched) > e.witness.every {
+			watched = time.Now()
+			if err := e.planWitness(ctx); err != nil && ctx.Err() == nil {
+				e.log.Warn("it is not known whether Alertmanager is asked; that is looked at again", "err", err)
+			}
+		}
 		if e.island != nil && e.island.holds() {
 			e.sleep(ctx, 200*time.Millisecond)
 			continue
+		}
+		if d := e.newer.polite(e.store.Now()); d > 0 {
+			pause(ctx, d)
 		}
 		e.asleep.Store(math.MaxInt64)
 		due, err := e.claim(ctx)
@@ -99,6 +116,9 @@ func (e *Engine) Run(ctx context.Context) error {
 			}
 			e.sleep(ctx, 500*time.Millisecond)
 			continue
+		}
+		if len(due.Records) > 0 {
+			fault.Here("claim.after")
 		}
 		e.metrics.storeUp.Set(1)
 		e.hearing.well(e.store.Now())
@@ -280,7 +300,9 @@ func (e *Engine) dueIncident(ctx context.Context, rec store.Record) error {
 	if e.stopping.Err() != nil {
 		return e.giveBack(ctx, rec, e.store.Now()) // somebody else asks Alertmanager
 	}
+	fault.Here("tick.before_commit")
 	_, _, err = e.apply(ctx, l.ID, escalation.Tick{}, known, true)
+	fault.Here("tick.after_commit")
 	return err
 }
 

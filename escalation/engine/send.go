@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"callchain/escalation"
+	"callchain/internal/fault"
 	"callchain/notifiers"
 )
 
@@ -67,6 +68,7 @@ func (e *Engine) send(a attempt, received time.Time) {
 		crowded, in, err = e.crowded(ctx, &a.as.Incident, &d)
 	}
 
+	fault.Here("send.before")
 	// Somebody may have answered since the intent was committed. Nothing that takes
 	// time comes between this look and the message.
 	cur := loaded{}
@@ -133,7 +135,9 @@ func (e *Engine) send(a attempt, received time.Time) {
 		if !received.IsZero() && d.Kind == escalation.PageDelivery && d.Attempt == 1 {
 			e.metrics.webhookToPage.Observe(time.Since(received).Seconds())
 		}
+		fault.Here("send.fenced")
 		res = ch.Deliver(ctx, msg)
+		fault.Here("send.after_read")
 		if res.Verdict == notifiers.Retry && res.After > 0 && d.Channel == notifiers.Slack {
 			now := escalation.At(e.store.Now())
 			e.turns.hold(d, now+escalation.Instant(res.After.Milliseconds()))
@@ -211,7 +215,7 @@ func (e *Engine) record(a attempt, known *loaded, res notifiers.Result) {
 	}
 	ev := escalation.Result{
 		Delivery: d.ID, Attempt: d.Attempt, Verdict: escalation.Verdict(res.Verdict),
-		Ref: escalation.Ref{Channel: res.Ref.Channel, TS: res.Ref.TS}, After: res.After.Milliseconds(), Error: text, Cure: res.Cure,
+		Ref: escalation.Ref{Channel: res.Ref.Channel, TS: res.Ref.TS}, After: res.After.Milliseconds(), Error: text, Found: res.Found, Cure: res.Cure,
 	}
 	if res.Cure && d.Ref == (escalation.Ref{}) {
 		e.tellCure(d, text)
@@ -228,7 +232,7 @@ func (e *Engine) record(a attempt, known *loaded, res notifiers.Result) {
 		e.metrics.pages.WithLabelValues(d.Channel, inDigest).Inc()
 	default:
 		e.metrics.pages.WithLabelValues(d.Channel, res.Verdict.String()).Inc()
-		if d.Maybe > 0 && res.Verdict == notifiers.Sent {
+		if d.Maybe > 0 && res.Verdict == notifiers.Sent && !res.Found {
 			e.metrics.duplicatePages.WithLabelValues(e.island.cause(d.ID)).Inc()
 		}
 	}
@@ -238,9 +242,11 @@ func (e *Engine) record(a attempt, known *loaded, res notifiers.Result) {
 	// What a digest of the island names is gone through anew: its desk is forgotten.
 	if e.shore != nil && d.Ref == (escalation.Ref{}) && d.Kind != escalation.ThreadDelivery && d.Kind != escalation.DigestDelivery && res.Ref.Channel != escalation.DigestRef {
 		once := ev
-		once.Attempt = -1 // it is none of those that are counted in the store
+		once.Attempt, once.Of = -1, &d // it is none of those that are counted in the store
 		e.shore.keepResult(a.incident, once, d.Kind == escalation.PageDelivery)
 	}
+	fault.Here("result.before")
+	defer fault.Here("result.after")
 	// What is known is worth a minute of trying: without it the message is sent again.
 	for begin := time.Now(); ; {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)

@@ -114,17 +114,40 @@ func TestSlackPress(t *testing.T) {
 	}
 }
 
-// TestPressOnAnAnswer: what only the presser sees is not edited, so they are told.
-func TestPressOnAnAnswer(t *testing.T) {
-	b := newBench(t)
-	payload, _ := json.Marshal(map[string]any{
-		"type": "block_actions", "user": map[string]any{"id": "U01ANA"}, "response_url": "https://hooks.slack.com/x",
-		"container": map[string]any{"is_ephemeral": true, "message_ts": "1.2", "channel_id": "C1"},
-		"actions":   []any{map[string]any{"action_id": "ack", "value": "v1|0c-k7f3k|1|1|2"}},
-	})
-	b.signed("/slack/interactions", url.Values{"payload": {string(payload)}}.Encode())
-	if got := strings.Join(b.slack.said, ""); got != "Done: parsoid is acknowledged by you." {
-		t.Errorf("said %q", got)
+// TestPressIsConfirmed: on a message that is not brought up to date the presser is
+// told what came of it; a page and a board show it themselves.
+func TestPressIsConfirmed(t *testing.T) {
+	expires := escalation.At(time.Date(2026, 11, 20, 16, 22, 0, 0, time.UTC))
+	for _, tc := range []struct {
+		name, action, delivery string
+		ephemeral              bool
+		want                   string
+	}{
+		{"a page", "ack", "page", false, ""},
+		{"an answer", "ack", "", true, "Done: parsoid is acknowledged by you."},
+		{"a reminder", "ack", "reminder", false, "Done: parsoid is acknowledged by you."},
+		{"a question", "still_on", "question", false, "Done: parsoid stays with you until 16:22 UTC; you are asked again before."},
+		{"a question, answered no", "unack", "question", false, "Done: the chain of parsoid goes on."},
+		{"who knows what", "ack", "", false, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			b := newBench(t)
+			b.engine.incident.Deliveries = []escalation.Delivery{{ID: "page", Kind: escalation.PageDelivery, Reached: 1}}
+			b.engine.incident.Ack, b.engine.now = &escalation.Ack{Expires: expires}, expires.Time().Add(-time.Hour)
+			block := ""
+			if tc.delivery != "" {
+				block = "delivery." + tc.delivery
+			}
+			payload, _ := json.Marshal(map[string]any{
+				"type": "block_actions", "user": map[string]any{"id": "U01ANA"}, "response_url": "https://hooks.slack.com/x",
+				"container": map[string]any{"is_ephemeral": tc.ephemeral, "message_ts": "1.2", "channel_id": "C1"},
+				"actions":   []any{map[string]any{"action_id": tc.action, "block_id": block, "value": "v1|0c-k7f3k|1|1|2"}},
+			})
+			b.signed("/slack/interactions", url.Values{"payload": {string(payload)}}.Encode())
+			if got := strings.Join(b.slack.said, ""); got != tc.want {
+				t.Errorf("said %q, want %q", got, tc.want)
+			}
+		})
 	}
 }
 
@@ -290,6 +313,7 @@ func TestAckLinkSaysWhatHappened(t *testing.T) {
 	}{
 		{"somebody else", escalation.Answer{Kind: escalation.Already, By: escalation.Actor{Handle: "ravi", Name: "Ravi"}, At: at}, nil, false, 200, "Ravi acknowledged at 14:25 UTC; nothing changed."},
 		{"twice", escalation.Answer{Kind: escalation.Already, By: escalation.Actor{Handle: "ana"}, At: at}, nil, false, 200, "You acknowledged at 14:25 UTC already"},
+		{"still on it", escalation.Answer{Kind: escalation.Done, At: at}, nil, false, 200, "You (ana) still are on incident 0c-k7f3k: nobody else is paged."},
 		{"over", escalation.Answer{Kind: escalation.Closed, At: at}, nil, false, 200, "Already resolved at 14:25 UTC"},
 		{"never in the chain", escalation.Answer{Kind: escalation.NotInChain}, nil, false, 409, "not in the chain"},
 		{"on the island", escalation.Answer{Kind: escalation.Recorded, At: at}, nil, false, 200, "Recorded; Redis is away, the escalation may still happen."},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -76,7 +77,7 @@ func (s *Server) slackCommand(ctx context.Context, app Slack, payload []byte) (a
 func (s *Server) commandHelp(_ context.Context, in typed) (slack.Answer, error) {
 	a := slack.Answer{Title: "What " + in.Name + " can do", Last: "Only you see the answers. To answer a page, use its buttons."}
 	for _, c := range commands() {
-		a.Lines = append(a.Lines, slack.AnswerLine{Name: in.Name + " " + c.usage, Before: ": " + c.about})
+		a.Lines = append(a.Lines, slack.AnswerLine{Name: in.Name + " " + c.usage, Before: c.about})
 	}
 	return a, nil
 }
@@ -150,23 +151,31 @@ func (s *Server) allOnCall(v *view, now time.Time) slack.Answer {
 }
 
 func onCallLine(v *view, t *catalog.Team, now time.Time) slack.AnswerLine {
-	who := whois.Ask(v.Router, t.Name, now, config.Page).Teams[0]
 	line := slack.AnswerLine{Name: t.Name}
+	rota := whois.OnCall(v.Catalog, []*catalog.Team{t}, now)
+	if len(rota.OnCall) == 0 { // volunteers are told, never asked
+		line.Before = "nobody: they are volunteers, who are told and never asked"
+		return line
+	}
+	who := rota.OnCall[0]
 	switch {
 	case t.Schedule == nil:
-		line.Before = "the whole team, always: " + strings.Join(who.Members, ", ")
+		line.Before = "the whole team, always: " + strings.Join(who.People, ", ")
 		return line
-	case len(who.OnCall) == 0:
-		line.Before = "nobody; the lead is asked, then the whole team"
+	case len(who.People) == 0 && len(who.StandIn) > 0:
+		line.Before = "nobody; " + strings.Join(who.StandIn, ", ") + " would be asked"
+	case len(who.People) == 0:
+		line.Before = "nobody"
 	default:
-		line.Before = strings.Join(who.OnCall, ", ")
+		line.Before = strings.Join(who.People, ", ")
 	}
-	if len(who.Next) > 0 && who.NextFrom != nil {
+	switch {
+	case len(who.Next) > 0 && who.NextFrom != nil:
 		line.Before += ", then " + strings.Join(who.Next, ", ") + " from"
 		line.At = *who.NextFrom
-	} else if who.OnCallUntil != nil {
+	case who.Until != nil:
 		line.Before += " until"
-		line.At = *who.OnCallUntil
+		line.At = *who.Until
 	}
 	return line
 }
@@ -180,7 +189,9 @@ func (s *Server) commandWhois(_ context.Context, in typed) (slack.Answer, error)
 	if who.None() {
 		return slack.Answer{Title: capital(unknownName(v, "service, team or person", in.rest)) + "."}, nil
 	}
-	return slack.Answer{Title: in.rest, Sheet: who.Text()}, nil
+	// Places are named as the reviewers of the catalog know them.
+	dir := filepath.Dir(v.Config.File) + string(filepath.Separator)
+	return slack.Answer{Title: in.rest, Sheet: strings.ReplaceAll(who.Text(), dir, "")}, nil
 }
 
 // mostMine is how many incidents are looked through, newest first.

@@ -74,7 +74,7 @@ func (s *Server) formOf(press slack.Interaction, inc *escalation.Incident) slack
 	f := slack.Form{Action: press.Action, Token: press.Token}
 	if inc != nil {
 		f.About = subjectName(*inc)
-		if len(inc.Shown) > 0 {
+		if len(inc.Shown) > 0 && !inc.Confidential {
 			f.About += ": " + inc.Shown[0].Labels["alertname"]
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"callchain/escalation"
 	"callchain/escalation/engine"
+	"callchain/notifiers"
 	"callchain/notifiers/slack"
 )
 
@@ -104,10 +105,40 @@ func (s *Server) press(ctx context.Context, app Slack, press slack.Interaction) 
 	if answer.Kind == escalation.NotInChain {
 		return "You are not in the chain of " + subjectName(inc) + ". Take over anyway?", press.Token, nil
 	}
-	if answer.Kind == escalation.Done && press.Ephemeral {
-		return "Done: " + subjectName(inc) + " is acknowledged by you.", "", nil
+	if answer.Kind == escalation.Done && !followed(press, inc) {
+		return s.done(press.Action, inc), "", nil
 	}
 	return words(answer, who), "", nil
+}
+
+// followed tells whether the message that was pressed is brought up to date, and
+// so shows by itself what came of the press: a page or a board. What is not known
+// is not talked about.
+func followed(press slack.Interaction, inc escalation.Incident) bool {
+	if press.Ephemeral {
+		return false
+	}
+	d := inc.Delivery(press.Delivery)
+	return press.Delivery == "" || d != nil && (d.Kind == escalation.PageDelivery || d.Kind == escalation.BoardDelivery)
+}
+
+// done says what a press did on a message that does not show it.
+func (s *Server) done(action string, inc escalation.Incident) string {
+	what := subjectName(inc)
+	switch action {
+	case slack.ActionAck, slack.ActionTakeOver:
+		return "Done: " + what + " is acknowledged by you."
+	case slack.ActionStillOn:
+		if inc.Ack != nil && inc.Ack.Expires != 0 {
+			return "Done: " + what + " stays with you until " + notifiers.UTC(inc.Ack.Expires.Time(), s.engine.Now()) + "; you are asked again before."
+		}
+		return "Done: " + what + " stays with you."
+	case slack.ActionUnack, slack.ActionResume:
+		return "Done: the chain of " + what + " goes on."
+	case slack.ActionEscalate:
+		return "Done: the next step of " + what + " is paged."
+	}
+	return "Done."
 }
 
 // adopt tells the incident where a message of its is, if the answer to sending it

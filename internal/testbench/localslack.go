@@ -360,8 +360,30 @@ func (s *LocalSlack) Command(t testing.TB, user, channel, command, text string) 
 	})
 }
 
-// drive makes the emulator call callchain and returns the answer.
+// drive makes the emulator call callchain over its control API and returns the answer.
 func (s *LocalSlack) drive(t testing.TB, path string, in any) SlackAnswer {
+	t.Helper()
+	body, err := json.Marshal(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.driven(t, func() {
+		var ok struct {
+			OK    bool   `json:"ok"`
+			Error string `json:"error"`
+		}
+		callJSON(t, http.MethodPost, s.control+path, bytes.NewReader(body), &ok)
+		if !ok.OK {
+			t.Fatalf("local-slack refuses %s: %s", path, ok.Error)
+		}
+	})
+}
+
+// ackTimeout is longer than Slack waits for an acknowledgement.
+const ackTimeout = 4 * time.Second
+
+// driven does what makes the emulator call callchain and returns the answer.
+func (s *LocalSlack) driven(t testing.TB, cause func()) SlackAnswer {
 	t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -370,31 +392,25 @@ func (s *LocalSlack) drive(t testing.TB, path string, in any) SlackAnswer {
 	default:
 	}
 	before := s.log(t)
-	body, err := json.Marshal(in)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var ok struct {
-		OK    bool   `json:"ok"`
-		Error string `json:"error"`
-	}
-	callJSON(t, http.MethodPost, s.control+path, bytes.NewReader(body), &ok)
-	if !ok.OK {
-		t.Fatalf("local-slack refuses %s: %s", path, ok.Error)
-	}
-	if s.socket { // it has waited for the acknowledgement
-		for _, e := range since(before, s.log(t)) {
-			if e.Direction == "from_bot" && e.Kind == "ack" {
-				return SlackAnswer{Status: http.StatusOK, Body: string(e.Detail)}
+	cause()
+	if s.socket {
+		answer := SlackAnswer{Body: "not acknowledged"}
+		_ = poll(ackTimeout, func() (bool, error) { // without one the answer says so
+			for _, e := range since(before, s.log(t)) {
+				if e.Direction == "from_bot" && e.Kind == "ack" {
+					answer = SlackAnswer{Status: http.StatusOK, Body: string(e.Detail)}
+					return true, nil
+				}
 			}
-		}
-		return SlackAnswer{Body: "not acknowledged"}
+			return false, nil
+		})
+		return answer
 	}
 	select {
 	case a := <-s.answers:
 		return a
 	case <-time.After(startTimeout):
-		t.Fatalf("local-slack called nobody after %s", path)
+		t.Fatal("local-slack called nobody")
 		return SlackAnswer{}
 	}
 }

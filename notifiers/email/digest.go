@@ -12,6 +12,9 @@ func digest(v *letter, m notifiers.Message) {
 	v.Next = notifiers.Upcoming(m)
 	v.Count = notifiers.StormSince(m, m.Incident.OpenedAt)
 	v.Alerts = notifiers.StormLines(m)
+	if left := notifiers.StormLeft(m); left != "" {
+		v.Alerts = append(v.Alerts, left)
+	}
 	if page, ok := notifiers.Link(notifiers.Untrusted(s.Page)); ok {
 		v.Places = []notifiers.Place{{Label: "All incidents", URL: page, Text: page}}
 	}

@@ -3,6 +3,7 @@ package slack
 import (
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/slack-go/slack"
 
@@ -71,6 +72,9 @@ func (b *builder) lines(a Answer) {
 	var all mrkdwn
 	for _, l := range a.Lines {
 		next := bold(escape(notifiers.Clean(l.Name, maxHeader)))
+		if next != "" && (l.Before != "" || !l.At.IsZero()) {
+			next += ":"
+		}
 		rest := escape(notifiers.Clean(l.Before, maxReason))
 		if !l.At.IsZero() {
 			rest = joined(" ", rest, date(l.At, a.Now)) + escape(notifiers.Clean(l.After, maxReason))
@@ -86,26 +90,27 @@ func (b *builder) lines(a Answer) {
 
 // sheet shows text in columns. Nothing in it can end the fence.
 func (b *builder) sheet(s string) {
-	s = strings.ReplaceAll(notifiers.CleanText(s, maxSheet*maxSection), "`", "'")
-	for n := 0; s != "" && n < maxSheet; n++ {
-		part := s
-		for len(part) > 0 && len(escape(part)) > maxSection-10 {
-			cut := strings.LastIndexByte(part[:len(part)-1], '\n')
-			if cut <= 0 {
-				part = notifiers.Shorten(part, len([]rune(part))/2)
-				continue
-			}
-			part = part[:cut]
+	const room = maxSection - 10
+	var part mrkdwn
+	sections := 0
+	flush := func() {
+		if part != "" && sections < maxSheet {
+			b.section("```\n" + part + "\n```")
+			sections++
 		}
-		if rest, ok := strings.CutPrefix(s, part); ok {
-			s = strings.TrimLeft(rest, "\n")
-		} else {
-			s = "" // one line that is longer than a section: its end is not shown
-		}
-		if strings.TrimSpace(part) != "" {
-			b.section("```\n" + escape(strings.TrimRight(part, "\n")) + "\n```")
-		}
+		part = ""
 	}
+	for line := range strings.Lines(strings.ReplaceAll(notifiers.CleanColumns(s, maxSheet*maxSection), "`", "'")) {
+		next := truncate(escape(strings.TrimRight(line, "\n")), room)
+		if utf8.RuneCountInString(string(part))+utf8.RuneCountInString(string(next))+1 > room {
+			flush()
+		}
+		if part != "" {
+			part += "\n"
+		}
+		part += next
+	}
+	flush()
 }
 
 func (b *builder) item(it Item) {

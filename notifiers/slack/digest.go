@@ -13,6 +13,7 @@ func digest(m notifiers.Message) []slack.Block {
 	if lines := notifiers.StormLines(m); len(lines) > 0 {
 		b.plain(append([]string{notifiers.StormSince(m, m.Incident.OpenedAt)}, lines...))
 	}
+	b.plain([]string{notifiers.StormLeft(m)}) // apart: a list that is too long is cut
 	b.listPage(m)
 	b.context(escape(notifiers.Footer(m)))
 	return b.blocks

@@ -160,7 +160,7 @@ func (b *builder) duration(f Form) {
 	if !f.Filled.Until.IsZero() {
 		until.InitialDateTime = f.Filled.Until.Unix()
 	}
-	b.input(FieldUntil, "Or until", "By your own clock. What is chosen here counts.", true, until)
+	b.input(FieldUntil, "Or until", "By your own clock. If you choose a time, it counts.", true, until)
 }
 
 // reason asks why, where it can be kept.

@@ -190,3 +190,55 @@ func TestFormsAreSent(t *testing.T) {
 		t.Error("a form that is not open was filled")
 	}
 }
+
+// TestAnswer: what a command shows fits, whatever the catalog holds.
+func TestAnswer(t *testing.T) {
+	for i, s := range notifierstest.HostileTexts {
+		checkAnswer(t, s)
+		if t.Failed() {
+			t.Fatal("text", i)
+		}
+	}
+}
+
+func FuzzAnswer(f *testing.F) {
+	for _, s := range notifierstest.HostileTexts {
+		f.Add(s[:min(len(s), 500)])
+	}
+	f.Add("Service  parsoid\n  state   active\n")
+	f.Fuzz(checkAnswer)
+}
+
+func checkAnswer(t *testing.T, s string) {
+	a := Answer{
+		Title: s, Sheet: s + "\n" + s, Last: s, Now: notifierstest.Opened,
+		Lines: []AnswerLine{{Name: s, Before: s, At: notifierstest.Opened, After: s}, {Before: s}, {Name: s}},
+	}
+	for range maxItems + 5 {
+		a.Lines = append(a.Lines, a.Lines[0])
+		a.Items = append(a.Items, Item{ID: s, Title: s, Text: s, Token: "v1|3f|1|1|0"})
+	}
+	raw, err := json.Marshal(a.Payload())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		Type string `json:"response_type"`
+		Text string
+	}
+	if err := json.Unmarshal(raw, &got); err != nil || got.Type != "ephemeral" {
+		t.Fatalf("%v: %s", err, raw)
+	}
+	payload, _ := a.Payload().(map[string]any)
+	blocks, _ := payload["blocks"].([]slack.Block)
+	if err := validate(rendered{text: mrkdwn(got.Text), blocks: blocks}); err != nil {
+		t.Errorf("%.60q: %v", s, err)
+	}
+}
+
+func TestSheetKeepsItsColumns(t *testing.T) {
+	raw, err := json.Marshal(Answer{Title: "x", Sheet: "Service parsoid\n  state    active\n  what     `code` <!channel>\n"}.Payload())
+	if want := "```\\nService parsoid\\n  state    active\\n  what     'code' \\u0026lt;!channel\\u0026gt;\\n```"; err != nil || !strings.Contains(string(raw), want) {
+		t.Errorf("%v: %s", err, raw)
+	}
+}

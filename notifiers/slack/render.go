@@ -60,7 +60,7 @@ func minimal(m notifiers.Message) rendered {
 	case notifiers.Notice, notifiers.Thread, notifiers.Report:
 		out.blocks = paragraphs(string(text(m)), 1)
 	case notifiers.Digest:
-		out.blocks = append(digestHead(m).blocks, paragraphs(strings.Join(notifiers.StormLines(m), "\n"), 5)...)
+		out.blocks = fit(append(digestHead(m).blocks, paragraphs(strings.Join(append([]string{notifiers.StormLeft(m)}, notifiers.StormLines(m)...), "\n"), 5)...))
 	default:
 		out.blocks = short(m)
 	}
