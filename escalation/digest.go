@@ -96,36 +96,59 @@ type Ask struct {
 	Urgent   bool
 }
 
-// Admit answers a question. in is false when the page may be sent; else the digest
-// that is returned names its incident. digest is that of the desk, nil if it has
-// none; id is for a new one. Asked again, it answers the same.
-func (k Desk) Admit(digest *Incident, a Ask, now time.Time, limit int, id string) (_ Desk, _ *Incident, in bool) {
+// Admit answers questions in their order. An answer is "" when the page may be sent;
+// else it is the digest that names its incident. digest is that of the desk, nil if
+// it has none; id is for a new one. Asked again, it answers the same.
+func (k Desk) Admit(digest *Incident, asks []Ask, now time.Time, limit int, id string) (_ Desk, _ *Incident, in []string) {
 	at := At(now)
-	if digest != nil && digest.Many != nil && (k.Digest != digest.ID || digest.Kind != Digest) {
+	if digest != nil && (digest.Many == nil || k.Digest != digest.ID) {
 		digest = nil
 	}
-	if m := digest.member(a.Incident); m != nil && m.Page == a.Page {
-		return k, digest.join(a, at), true
+	if digest != nil {
+		own := clone(*digest)
+		digest = &own
 	}
 	k.Schema = Schema
 	k.Passed = slices.Clone(k.Passed)
 	k.Passed = slices.DeleteFunc(k.Passed, func(p Passed) bool { return at >= p.At.plus(pageWindow) })
-	known := slices.IndexFunc(k.Passed, func(p Passed) bool { return p.Incident == a.Incident })
-	switch {
-	case known >= 0 && at < k.Passed[known].At.plus(admittedFor):
-		return k, digest, false
-	case known >= 0:
-		k.Passed = append(slices.Delete(k.Passed, known, known+1), Passed{a.Incident, at})
-		return k, digest, false
-	case len(k.Passed) < limit:
-		k.Passed = append(k.Passed, Passed{a.Incident, at})
-		return k, digest, false
+	places := digest.places()
+	for _, a := range asks {
+		if i, ok := places[a.Incident]; ok && digest.Many.Members[i].Page == a.Page {
+			digest.join(places, a, at)
+			in = append(in, digest.ID)
+			continue
+		}
+		known := slices.IndexFunc(k.Passed, func(p Passed) bool { return p.Incident == a.Incident })
+		switch {
+		case known >= 0 && at < k.Passed[known].At.plus(admittedFor):
+		case known >= 0:
+			k.Passed = append(slices.Delete(k.Passed, known, known+1), Passed{a.Incident, at})
+		case len(k.Passed) < limit:
+			k.Passed = append(k.Passed, Passed{a.Incident, at})
+		default:
+			if digest == nil || digest.State != Triggered || at >= digest.Many.JoinedAt.plus(joinFor) {
+				digest, places = newDigest(id, k.Handle, at), map[string]int{}
+				k.Digest = id
+			}
+			digest.join(places, a, at)
+			in = append(in, digest.ID)
+			continue
+		}
+		in = append(in, "")
 	}
-	if digest == nil || digest.State != Triggered || at >= digest.Many.JoinedAt.plus(joinFor) {
-		digest = newDigest(id, k.Handle, at)
-		k.Digest = id
+	return k, digest, in
+}
+
+// places are the members of a digest by their incident.
+func (inc *Incident) places() map[string]int {
+	if inc == nil {
+		return nil
 	}
-	return k, digest.join(a, at), true
+	at := make(map[string]int, len(inc.Many.Members))
+	for i := range inc.Many.Members {
+		at[inc.Many.Members[i].Incident] = i
+	}
+	return at
 }
 
 func (m *Many) clone() *Many {
@@ -148,7 +171,7 @@ func newDigest(id, handle string, now Instant) *Incident {
 	return &Incident{
 		Schema: Schema, ID: id, Kind: Digest, State: Triggered, Urgency: config.Page, OpenedAt: now, Rev: 1,
 		Target: routing.Target{Subject: "digest:" + handle, Person: handle},
-		Many:   &Many{LookAt: now.plus(gatherFor)},
+		Many:   &Many{LookAt: now.plus(gatherFor), Contacts: map[string]string{}, Rung: map[string]int{}},
 	}
 }
 
@@ -166,15 +189,16 @@ func (inc *Incident) member(incident string) *Member {
 }
 
 // join adds an incident to a digest, or a channel to go over.
-func (inc *Incident) join(a Ask, now Instant) *Incident {
-	next := clone(*inc)
-	many := next.Many
-	m := next.member(a.Incident)
-	if m == nil || m.Page != a.Page {
+func (inc *Incident) join(places map[string]int, a Ask, now Instant) {
+	many := inc.Many
+	i, known := places[a.Incident]
+	if !known || many.Members[i].Page != a.Page {
 		many.Last++
-		if m == nil {
+		if !known {
+			places[a.Incident] = len(many.Members)
 			many.Members = append(many.Members, Member{Seq: many.Last, Incident: a.Incident, Page: a.Page, Urgent: a.Urgent})
 		} else { // its next page: it is new to whoever reads
+			m := &many.Members[i]
 			m.New, m.Page, m.Over, m.Urgent = many.Last, a.Page, false, a.Urgent
 		}
 		many.JoinedAt = now
@@ -185,7 +209,6 @@ func (inc *Incident) join(a Ask, now Instant) *Incident {
 		many.Contacts[a.Channel] = cmp.Or(a.Address, lookedUp)
 		many.LookAt = min(many.LookAt, now.plus(gatherFor))
 	}
-	return &next
 }
 
 // lookedUp stands for an address that the channel finds by itself.

@@ -28,9 +28,16 @@ type storm struct {
 
 func (s *storm) ask(a Ask) (in bool, digest string) {
 	s.ids++
-	desk, d, in := s.desk.Admit(s.digests[s.desk.Digest], a, s.now, s.limit, fmt.Sprintf("00-%d", s.ids))
+	admit := func(k Desk, d *Incident, id string) (Desk, *Incident, bool) {
+		desk, digest, in := k.Admit(d, []Ask{a}, s.now, s.limit, id)
+		if in[0] != "" && (digest == nil || in[0] != digest.ID) {
+			s.t.Fatalf("it is named in %s, which is not there", in[0])
+		}
+		return desk, digest, in[0] != ""
+	}
+	desk, d, in := admit(s.desk, s.digests[s.desk.Digest], fmt.Sprintf("00-%d", s.ids))
 	before := encode(s.tb, []any{s.desk, s.digests[s.desk.Digest]})
-	again, d2, in2 := desk.Admit(d, a, s.now, s.limit, "00-other")
+	again, d2, in2 := admit(desk, d, "00-other")
 	if in != in2 || encode(s.tb, []any{desk, d}) != encode(s.tb, []any{again, d2}) {
 		s.t.Fatalf("asked twice at one instant: %v and %v", in, in2)
 	}

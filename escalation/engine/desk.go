@@ -32,6 +32,10 @@ type desk struct {
 	queue []question
 	known *loadedDesk     // as it was committed last; nil: not known
 	blind escalation.Desk // what was let through while the store could not be asked
+
+	reading sync.Mutex
+	seen    *loaded // a digest as it was read last
+	seenAt  time.Time
 }
 
 type question struct {
@@ -135,13 +139,14 @@ func (e *Engine) decide(ctx context.Context, handle string, k *desk, batch []que
 			digest = &known.digest.Incident
 		}
 		was := digest
+		asks := make([]escalation.Ask, len(batch))
 		for i, q := range batch {
-			var in bool
-			next.Desk, digest, in = next.Desk.Admit(digest, q.Ask, now, limit, digestID(handle, q.Ask, now))
-			answers[i] = answered{}
-			if in {
-				answers[i].digest = digest.ID
-			}
+			asks[i] = q.Ask
+		}
+		var in []string
+		next.Desk, digest, in = next.Desk.Admit(digest, asks, now, limit, digestID(handle, asks[0], now))
+		for i := range in {
+			answers[i] = answered{digest: in[i]}
 		}
 		opened := digest != nil && (was == nil || was.ID != digest.ID)
 		committed, err := e.commitDesk(ctx, known, &next, digest, opened, now)
@@ -255,9 +260,9 @@ func (e *Engine) blindly(handle string, ask escalation.Ask) bool {
 	k := e.desks.at(handle)
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	var crowded bool
-	k.blind, _, crowded = k.blind.Admit(nil, ask, e.store.Now(), e.snap.Load().Config.Notifiers.MaxPagesPerMinute.V, "")
-	return !crowded
+	var in []string
+	k.blind, _, in = k.blind.Admit(nil, []escalation.Ask{ask}, e.store.Now(), e.snap.Load().Config.Notifiers.MaxPagesPerMinute.V, "blind")
+	return in[0] == ""
 }
 
 // crowded asks whether a page is named in a digest, and tells what became of it
@@ -270,49 +275,55 @@ func (e *Engine) crowded(ctx context.Context, inc *escalation.Incident, d *escal
 		Urgent: inc.Urgency.Rank() > config.Page.Rank(),
 	}
 	id := d.In
-	for asked := false; ; asked = true {
-		if id == "" {
-			var err error
-			id, err = e.admit(ctx, d.To, ask)
-			e.begin("go on with " + d.ID)
-			if err != nil {
-				if isAway(err) {
-					return res, false, err
-				}
-				e.log.Warn("it is not known how often somebody was paged lately", "incident", inc.ID, "person", d.To, "err", err)
-				return wait, !e.blindly(d.To, ask), nil
-			}
-			if id == "" {
-				return res, false, nil
-			}
-		}
-		digest, err := e.load(ctx, id)
+	if id != "" {
+		digest, err := e.digestOf(ctx, d.To, id)
 		switch {
-		case errors.Is(err, ErrNotFound) && asked:
-			return res, false, nil
 		case errors.Is(err, ErrNotFound):
-			id = ""
-			continue
 		case err != nil:
 			return wait, true, nil
-		}
-		outcome, why := digest.Outcome(ask)
-		switch outcome {
-		case escalation.Named:
-			return notifiers.Result{Ref: notifiers.Ref{Channel: escalation.DigestRef, TS: id}}, true, nil
-		case escalation.Unnamed:
-			return notifiers.Result{Verdict: notifiers.Refused, Err: errors.New(why)}, true, nil
-		case escalation.Strange:
-			if !asked {
-				id = ""
-				continue
+		default:
+			switch outcome, why := digest.Outcome(ask); outcome {
+			case escalation.Named:
+				return notifiers.Result{Ref: notifiers.Ref{Channel: escalation.DigestRef, TS: id}}, true, nil
+			case escalation.Unnamed:
+				return notifiers.Result{Verdict: notifiers.Refused, Err: errors.New(why)}, true, nil
+			case escalation.Underway:
+				wait.After = digestPoll
+				return wait, true, nil
+			case escalation.Strange:
 			}
-			return res, false, nil
-		case escalation.Underway:
 		}
-		wait.After, wait.Ref = digestPoll, notifiers.Ref{Channel: escalation.DigestRef, TS: id}
-		return wait, true, nil
 	}
+	id, err := e.admit(ctx, d.To, ask)
+	e.begin("go on with " + d.ID)
+	switch {
+	case err != nil && isAway(err):
+		return res, false, err
+	case err != nil:
+		e.log.Warn("it is not known how often somebody was paged lately", "incident", inc.ID, "person", d.To, "err", err)
+		return wait, !e.blindly(d.To, ask), nil
+	case id == "":
+		return res, false, nil
+	}
+	wait.After, wait.Ref = digestPoll, notifiers.Ref{Channel: escalation.DigestRef, TS: id}
+	return wait, true, nil
+}
+
+// digestOf reads a digest for those who ask what became of their pages. In a storm
+// they are many: for a moment they share an answer.
+func (e *Engine) digestOf(ctx context.Context, handle, id string) (*loaded, error) {
+	k := e.desks.at(handle)
+	k.reading.Lock()
+	defer k.reading.Unlock()
+	if k.seen != nil && k.seen.ID == id && time.Since(k.seenAt) < time.Second {
+		return k.seen, nil
+	}
+	l, err := e.load(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	k.seen, k.seenAt = &l, time.Now()
+	return &l, nil
 }
 
 // digestPoll is how often a page asks what became of the digest that names it.

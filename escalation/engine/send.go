@@ -44,6 +44,13 @@ func (e *Engine) send(a attempt, received time.Time) {
 	stop := e.renewing(ctx, a)
 	defer stop()
 
+	snap := e.snap.Load()
+	ch := snap.Channels[d.Channel]
+	crowded, in, err := notifiers.Result{}, false, error(nil)
+	if ch != nil && !snap.Config.Shadow.V && e.health[d.Channel].why() == "" && limited(&a.as.Incident, &d) {
+		crowded, in, err = e.crowded(ctx, &a.as.Incident, &d)
+	}
+
 	// The wait for a free place counts against the attempt.
 	select {
 	case e.slots[d.Channel] <- struct{}{}:
@@ -60,13 +67,6 @@ func (e *Engine) send(a attempt, received time.Time) {
 	// Not while the outcome is recorded: with a store that fails that takes a minute.
 	leave := sync.OnceFunc(func() { <-e.slots[d.Channel] })
 	defer leave()
-
-	snap := e.snap.Load()
-	ch := snap.Channels[d.Channel]
-	crowded, in, err := notifiers.Result{}, false, error(nil)
-	if ch != nil && !snap.Config.Shadow.V && e.health[d.Channel].why() == "" && limited(&a.as.Incident, &d) {
-		crowded, in, err = e.crowded(ctx, &a.as.Incident, &d)
-	}
 
 	fault.Here("send.before")
 	// Somebody may have answered since the intent was committed. Nothing that takes

@@ -2,109 +2,103 @@ package bench
 
 import (
 	"fmt"
-	"io"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"callchain/escalation/engine"
+	"callchain/notifiers"
+	"callchain/notifiers/slack"
 )
 
-// BenchmarkAckInStorm acknowledges fifty incidents, each by another request over the
-// API, while at least ten thousand alerts come in over 256 connections as fast as they are taken:
-// how long somebody waits for the confirmation. The base is the same without a storm.
-func BenchmarkAckInStorm(b *testing.B) {
+// stormSink stands in for Slack and counts what people get.
+type stormSink struct {
+	mu    sync.Mutex
+	first map[string]time.Time // the first page, by address
+	pages map[string]int
+	seen  map[string]string // the last digest's text, by address
+}
+
+func (s *stormSink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	at := time.Now()
+	if err := r.ParseForm(); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	to, text := strings.TrimPrefix(r.PostForm.Get("channel"), "D"), r.PostForm.Get("text")
+	s.mu.Lock()
+	switch {
+	case !strings.HasPrefix(to, "U0P"):
+	case strings.Contains(text, "ALERT STORM"):
+		s.seen[to] = text
+	case strings.HasSuffix(r.URL.Path, "/chat.postMessage"):
+		s.pages[to]++
+		if s.first[to].IsZero() {
+			s.first[to] = at
+		}
+	}
+	s.mu.Unlock()
+	w.Header().Set("Content-Type", "application/json")
+	fmt.Fprintf(w, `{"ok":true,"channel":"D%s","ts":"%d.000100"}`, to, at.UnixMicro())
+}
+
+// BenchmarkStorm sends a thousand alerts about the services of six people within
+// ten seconds, each of them an incident, and waits until everybody has their digest.
+func BenchmarkStorm(b *testing.B) {
 	const (
-		acks   = 50
-		alerts = 10_000
-		rivals = 256
+		people = 6
+		alerts = 1000
+		within = 10 * time.Second
 	)
 	for _, s := range stores {
 		b.Run(s.name, func(b *testing.B) {
-			var calm, storm []time.Duration
+			var first, accepted []time.Duration
+			most := 0
 			for b.Loop() {
-				e := run(b, s.open(b), snapshot(b, 500, nil))
-				addr := serve(b, door(e))
-				calm = acknowledge(b, e, addr, 0, acks)
-				var n atomic.Int64
-				n.Store(2 * acks)
-				var pressing atomic.Bool
-				pressing.Store(true)
-				var wg sync.WaitGroup
-				errs := make(chan error, rivals)
-				for range rivals {
-					wg.Go(func() {
-						c, err := dial(addr)
-						if err != nil {
-							errs <- err
-							return
-						}
-						defer c.conn.Close()
-						for i := n.Add(1); i < alerts+2*acks || pressing.Load(); i = n.Add(1) {
-							if _, _, err := c.post(int(i), int(i)%500, 1); err != nil {
-								errs <- err
-								return
-							}
-						}
-					})
-				}
-				storm = acknowledge(b, e, addr, acks, acks)
-				pressing.Store(false)
-				wg.Wait()
-				select {
-				case err := <-errs:
+				sink := &stormSink{first: map[string]time.Time{}, pages: map[string]int{}, seen: map[string]string{}}
+				n := slack.New(slack.Config{
+					APIURL: "http://" + serve(b, sink) + "/", Token: func() (string, error) { return "xoxb-0123456789", nil },
+				}, slog.New(slog.DiscardHandler))
+				addr := serve(b, door(run(b, s.open(b), snapshot(b, people, map[string]engine.Channel{notifiers.Slack: n}))))
+				c, err := dial(addr)
+				if err != nil {
 					b.Fatal(err)
-				default:
 				}
+				defer c.conn.Close()
+				began := time.Now()
+				for i := range alerts {
+					_, took, err := c.post(i, i%people, 1)
+					if err != nil {
+						b.Fatal(err)
+					}
+					accepted = append(accepted, took)
+					time.Sleep(time.Until(began.Add(within * time.Duration(i+1) / alerts)))
+				}
+				for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+					sink.mu.Lock()
+					got := len(sink.seen)
+					sink.mu.Unlock()
+					if got == people {
+						break
+					}
+					if time.Now().After(deadline) {
+						b.Fatalf("%d of %d people have a digest", got, people)
+					}
+				}
+				sink.mu.Lock()
+				for to, at := range sink.first {
+					first = append(first, at.Sub(began))
+					most = max(most, sink.pages[to])
+				}
+				sink.mu.Unlock()
 			}
-			b.ReportMetric(quantile(storm, 0.50), "p50-ms")
-			b.ReportMetric(quantile(storm, 0.99), "p99-ms")
-			b.ReportMetric(quantile(calm, 0.50), "base-p50-ms")
-			b.ReportMetric(quantile(calm, 0.99), "base-p99-ms")
+			b.ReportMetric(quantile(first, 1), "last-owner-paged-ms")
+			b.ReportMetric(float64(most), "pages-most")
+			b.ReportMetric(quantile(accepted, 0.99), "accept-p99-ms")
 			drop(b)
 		})
 	}
-}
-
-// acknowledge opens incidents and acknowledges each, and returns how long that took.
-func acknowledge(b *testing.B, e *engine.Engine, addr string, first, count int) (took []time.Duration) {
-	b.Helper()
-	c, err := dial(addr)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer c.conn.Close()
-	for i := first; i < first+count; i++ {
-		if _, _, err := c.post(i, i, 1); err != nil {
-			b.Fatal(err)
-		}
-	}
-	list, _, err := e.Incidents(b.Context(), engine.Filter{State: "triggered", Limit: 1000})
-	if err != nil || len(list) < count {
-		b.Fatalf("%d incidents, %v", len(list), err)
-	}
-	for _, inc := range list[:count] {
-		person := "p" + strings.TrimPrefix(inc.Service, "s")
-		r, err := http.NewRequestWithContext(b.Context(), http.MethodPost, "http://"+addr+"/api/v1/incidents/"+inc.ID+"/ack", strings.NewReader(fmt.Sprintf(`{"by": %q}`, person)))
-		if err != nil {
-			b.Fatal(err)
-		}
-		r.Header.Set("Authorization", "Bearer "+token)
-		begin := time.Now()
-		resp, err := http.DefaultClient.Do(r)
-		if err != nil {
-			b.Fatal(err)
-		}
-		answer, _ := io.ReadAll(resp.Body)
-		resp.Body.Close()
-		if resp.StatusCode != http.StatusOK {
-			b.Fatalf("%s: %s", resp.Status, answer)
-		}
-		took = append(took, time.Since(begin))
-		time.Sleep(10 * time.Millisecond) // fifty people do not press at once
-	}
-	return took
 }
