@@ -143,3 +143,43 @@ func TestAcknowledgementsInAStorm(t *testing.T) {
 	close(over)
 	storm.Wait()
 }
+
+// Two processes over a real Redis bound what one person gets together, and name the rest.
+func TestDigestOverRedis(t *testing.T) {
+	t.Parallel()
+	redis := testbench.StartRedis(t)
+	slack, email := &fake{}, &fake{}
+	engines := []*bench{
+		startReal(t, openRedis(t, redis.Addr, "digest"), slack, email),
+		startReal(t, openRedis(t, redis.Addr, "digest"), slack, email),
+	}
+	const many = 40
+	var wg sync.WaitGroup
+	for i := range many {
+		wg.Go(func() {
+			if err := engines[i%2].Webhook(t.Context(), "main", numbered(i, "parsoid", true, time.Now())); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	var h heard
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		if h = slack.heard("ana"); len(h.digests) > 0 && h.last(t).Total == many-6 {
+			break
+		}
+	}
+	named := map[string]bool{}
+	for _, p := range h.pages {
+		named[p.Incident.ID] = true
+	}
+	if len(named) != 6 || len(h.digests) == 0 {
+		t.Fatalf("%d incidents paged ana by themselves, and %d digests; want 6, and one for the rest", len(named), len(h.posts))
+	}
+	for _, n := range h.last(t).Named {
+		named[n.ID] = true
+	}
+	if len(named) != many || len(h.posts) != 1 {
+		t.Errorf("%d incidents are paged or named, in %d digests; want all %d in one", len(named), len(h.posts), many)
+	}
+}
