@@ -263,7 +263,10 @@ func Why(m Message) string {
 		if m.You.Round > 1 {
 			paged += fmt.Sprintf(", round %d of %d", m.You.Round, max(m.You.Rounds, m.You.Round))
 		}
-		out = append(out, stop(paged), labelled("Why you", m.You.Why))
+		if m.You.As != "" || m.You.Why != "" || m.You.Step > 0 || in.State == Triggered { // else they took it on unasked
+			out = append(out, stop(paged))
+		}
+		out = append(out, labelled("Why you", m.You.Why))
 	}
 	out = append(out, labelled("Matched", in.Matched))
 	if place := Clean(in.CatalogPlace, maxSummary); place != "" {
