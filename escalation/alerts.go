@@ -190,6 +190,9 @@ func (s *stepper) reopen() {
 	s.uphold()
 	s.Urgency = s.Episodes.highest()
 	s.setUrgency(s.Declared)
+	if !s.Urgency.Pages() {
+		s.Round = 0 // it fires for less than it did: no chain
+	}
 	again := "fires again: " + s.alertWords(s.Firing())
 	worse := s.Urgency.Rank() > was.Rank()
 	if s.Ack != nil && !worse && s.holds(s.Ack) {

@@ -112,6 +112,12 @@ func (s *stepper) escalateTo(ev EscalateTo) Answer {
 	if found.Kind != Done {
 		return found
 	}
+	if s.State == Acknowledged && s.Ack != nil { // who has it need not be asked
+		step.People = slices.DeleteFunc(slices.Clone(step.People), func(h string) bool { return h == s.Ack.Handle })
+		if len(step.People) == 0 {
+			return Answer{Kind: NoTarget, Why: s.Ack.String() + " has acknowledged it already"}
+		}
+	}
 	did := ev.By.String() + " escalated to " + ev.To
 	text := fmt.Sprintf("%s%s: paged %s (%s)", did, via(ev.By.Via), strings.Join(step.People, ", "), step.Reason)
 	if s.said(text, ev.By.Handle) {
@@ -195,6 +201,9 @@ func (s *stepper) reassign(ev Reassign) Answer {
 	if steps := s.chain(s.Step, nil).Steps; s.Round > 0 && len(steps) > 0 {
 		d.Wait = Instant(steps[0].AckWithin.Milliseconds())
 		d.Again = steps[0].People
+	}
+	if s.State != Triggered {
+		s.RoundPaged = nil // pages that were under way were taken back: they are paged anew
 	}
 	s.State, s.Ack, s.SnoozedUntil, s.SnoozedBy, s.Exhausted = Triggered, nil, 0, nil, false
 	s.stopTimers()

@@ -133,7 +133,12 @@ type Result struct {
 	Ref      Ref
 	After    int64  // milliseconds that the channel asked us to wait; 0: no wish
 	Error    string // for people; no secrets
+	Found    bool   // of a message in doubt: it was there, and was not sent again
 	Cure     bool   // it ends only when a person does something; of a refusal: the address is wrong
+
+	// Of is a page that was sent while the record could not be read: it may be one
+	// over a person's other channel, of which the record does not know yet.
+	Of *Delivery `json:",omitempty"`
 }
 
 // Verdict classifies a channel's answer; see notifiers.Verdict.

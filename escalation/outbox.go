@@ -144,6 +144,9 @@ func (s *stepper) refresh() {
 func (s *stepper) result(r Result) Answer {
 	d := s.delivery(r.Delivery)
 	if d == nil {
+		d = s.instead(r)
+	}
+	if d == nil {
 		return Answer{Kind: Unchanged}
 	}
 	if d.Attempt != r.Attempt || d.Status != InFlight {
@@ -159,6 +162,9 @@ func (s *stepper) result(r Result) Answer {
 	d.Until, d.Slot = 0, false
 	switch r.Verdict {
 	case VerdictSent:
+		if r.Found {
+			d.Maybe = 0
+		}
 		s.arrived(d, r.Ref)
 	case VerdictRetry, VerdictAmbiguous:
 		if r.Verdict == VerdictAmbiguous {
@@ -193,6 +199,24 @@ func (s *stepper) unsent(ev Unsent) Answer {
 	}
 	d.Status, d.At, d.Until, d.Slot, d.Sending = Pending, s.now, 0, false, 0
 	return Answer{Kind: Done}
+}
+
+// instead adds a page that arrived over a person's other channel; nil if it is none
+// that the incident would have come to.
+func (s *stepper) instead(r Result) *Delivery {
+	if r.Of == nil || r.Verdict != VerdictSent || !s.Open() {
+		return nil
+	}
+	for i := range s.Deliveries {
+		d := s.Deliveries[i]
+		if d.Kind == PageDelivery && deliveryID(d.ID, "instead", r.Of.Channel) == r.Of.ID {
+			d.ID, d.Channel, d.Address = r.Of.ID, r.Of.Channel, r.Of.Address
+			d.Status, d.At, d.Slot, d.Until, d.Attempt, d.Tries, d.Maybe, d.Reached, d.Ref, d.Error = Pending, s.now, false, 0, 0, 0, 0, 0, Ref{}, ""
+			s.add(d)
+			return s.delivery(d.ID)
+		}
+	}
+	return nil
 }
 
 func backoff(tries int) time.Duration {

@@ -165,6 +165,7 @@ func (s *stepper) goOn() {
 		s.resume(false)
 		return
 	}
+	s.Round = 0 // it fires for less than it did: no chain
 	s.Rev++
 }
 

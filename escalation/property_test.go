@@ -99,6 +99,9 @@ func anything(t *rapid.T, inc Incident, now time.Time) Event {
 		}
 		return Result{Delivery: id, Attempt: attempt, Verdict: Verdict(rapid.IntRange(0, 5).Draw(t, "verdict")), Ref: Ref{"C", fmt.Sprint(rapid.IntRange(0, 9).Draw(t, "ts"))}, Error: "x"}
 	default:
+		if inc.Kind != Alerts {
+			return Tick{} // no webhook speaks of it
+		}
 		var ob Observe
 		for instance := range rapid.IntRange(0, 3).Draw(t, "alerts") {
 			u := rapid.SampledFrom([]string{"warning", "page", "emergency"}).Draw(t, "severity")
@@ -135,6 +138,15 @@ func TestStepProperties(t *testing.T) {
 		a := alert(true, []string{"A", "service=" + rapid.SampledFrom([]string{"parsoid", "maps", "oldbot", "gone", "what"}).Draw(rt, "service"), "severity=page"}, now, time.Time{})
 		out := Ingest(Group{}, nil, "main", routing.Webhook{Alerts: []routing.WebhookAlert{a}}, now, env, nil)
 		inc := out.Incidents[0]
+		by, target := Actor{Handle: "gus"}, routing.Target{Subject: "team:content", Team: "content"}
+		switch rapid.IntRange(0, 9).Draw(rt, "kind") {
+		case 0:
+			inc = NewByHand("00-hand", target, config.UnbreakNow, "look", by, now, env)
+		case 1:
+			inc = NewDrill("00-drill", target, config.Page, by, now, env)
+		case 2:
+			inc = NewTest("00-test", "hana", by, now, env)
+		}
 		for range rapid.IntRange(1, 40).Draw(rt, "events") {
 			pass := 20 * time.Minute
 			if rapid.IntRange(0, 5).Draw(rt, "long") == 0 {
@@ -174,7 +186,7 @@ func TestStepProperties(t *testing.T) {
 					rt.Fatal("a release paged before its time")
 				}
 			}
-			if next.Open() && next.StaleAt == 0 && !next.Stale {
+			if next.Open() && next.Kind == Alerts && next.StaleAt == 0 && !next.Stale {
 				rt.Fatal("it may be forgotten: it will never be stale")
 			}
 			if next.State == Acknowledged && next.Urgency.Pages() && next.Ack.Expires == 0 || next.State == Snoozed && next.SnoozedUntil == 0 {
@@ -192,12 +204,20 @@ func TestStepProperties(t *testing.T) {
 			if next.Open() && next.Urgency.Rank() < inc.Urgency.Rank() && inc.Open() {
 				rt.Fatalf("urgency fell from %s to %s", inc.Urgency, next.Urgency)
 			}
-			if _, ack := ev.(Acknowledge); ack && next.State == Acknowledged {
+			if next.State != Triggered {
 				for _, d := range next.Deliveries {
-					if d.Status == Pending && d.Ref == (Ref{}) && d.Maybe == 0 && (d.Kind == PageDelivery || d.Kind == ReminderDelivery) {
-						rt.Fatalf("a %s is still to be sent after the acknowledgement", d.Kind)
+					asked := next.Beside.asks(d.To) && d.Hand != 0 && next.Open()
+					if d.Status == Pending && d.Ref == (Ref{}) && !asked && (d.Kind == PageDelivery || d.Kind == ReminderDelivery) {
+						rt.Fatalf("a %s is still to be sent although it is %s", d.Kind, next.State)
 					}
 				}
+			}
+			if _, ack := ev.(Acknowledge); ack && next.State == Acknowledged && answer.Kind == Done && next.Beside != nil && answer.At == 0 {
+				rt.Fatal("somebody is asked besides although it was just acknowledged")
+			}
+			late := func(at Instant) bool { return at != 0 && (next.Wake() == 0 || next.Wake() > at) }
+			if next.State == Acknowledged && late(next.Ack.Expires) || next.State == Snoozed && late(next.SnoozedUntil) {
+				rt.Fatalf("it sleeps past the end of being %s", next.State)
 			}
 			taken, sends := Take(next, now, func(_ Delivery, n Instant) Instant { return n })
 			if none, more := Take(taken, now, func(_ Delivery, n Instant) Instant { return n }); len(more) != 0 {

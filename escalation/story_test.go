@@ -34,6 +34,7 @@ var update = flag.Bool("update", false, "rewrite the stories with what happens n
 //	to WHO TARGET                  somebody escalates to a role, team or person
 //	reassign WHO TARGET [take over]
 //	declare WHO URGENCY
+//	page WHO SERVICE text ...      somebody pages by hand
 //	note WHO text ...
 //	disown WHO RIGHT why ...       "wrong owner"; RIGHT may be -
 //	fault CHANNEL WHO VERDICT TEXT from now on the channel answers so; WHO may be *
@@ -154,6 +155,8 @@ func (w *world) command(t *testing.T, words []string, starts map[string]time.Tim
 		answer(w.do(youngest(), Reassign{By: by(), To: words[2], TakeOver: len(words) > 3}))
 	case "declare":
 		answer(w.do(youngest(), Declare{By: by(), Urgency: config.Urgency(words[2])}))
+	case "page":
+		w.commit(NewByHand("00-hand", routing.Target{Subject: "service:" + words[2], Service: words[2]}, config.Page, rest(3), by(), w.now, w.env))
 	case "note":
 		answer(w.do(youngest(), Remark{By: by(), Text: rest(2)}))
 	case "disown":

@@ -268,5 +268,6 @@ type Result struct {
 	Ref     Ref
 	After   time.Duration
 	Err     error
+	Found   bool // of Sent: an earlier attempt had brought it, nothing was sent now
 	Cure    bool // it ends only when a person does something: self.team is told. Of a refusal: the address is wrong
 }

@@ -79,6 +79,12 @@ func (p *planner) role(r config.Role, whom string) asked {
 		}
 	}
 	t := s.Owner(r)
+	if pm := s.ProductManager(); t == nil && r == config.ProductManagement && pm != nil {
+		return asked{
+			whom: person, people: []string{pm.Handle},
+			reason: pm.Handle + " answers for the product of " + s.Name + " while it is in maintenance",
+		}
+	}
 	if t == nil {
 		return no("nobody fills " + spoken(r) + " for " + s.Name + " (" + string(s.State) + ")")
 	}

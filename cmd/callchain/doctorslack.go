@@ -46,7 +46,7 @@ func (d *diagnosis) slack(ctx context.Context, c client, l *loaded, limit time.D
 	}
 	d.Online = true
 	for _, text := range seen.Checked {
-		d.say("slack", fine, text, "")
+		d.say("slack", fine, strings.TrimPrefix(text, "Slack: "), "")
 	}
 	for _, p := range seen.Problems {
 		verdict := noticed
@@ -66,23 +66,34 @@ func (d *diagnosis) slack(ctx context.Context, c client, l *loaded, limit time.D
 
 // presses tells whether what people do in Slack can come in.
 func (d *diagnosis) presses(ctx context.Context, c client, cfg *config.Config, s *config.Slack) error {
-	if s.AppTokenFile.V == "" {
-		if s.SigningSecretFile.V == "" {
-			d.say("presses", sick, "there is neither app_token_file nor signing_secret_file: buttons do nothing", "docs/slack.md says how to get one")
-		} else if _, err := cfg.Secret(s.SigningSecretFile).First(); err != nil {
-			d.say("presses", sick, "signing_secret_file: "+err.Error(), "put the app's signing secret into it")
-		} else {
+	switch {
+	case s.AppTokenFile.V != "":
+		if token, ok := d.secret(cfg, "app_token_file", s.AppTokenFile); ok {
+			return d.sockets(ctx, c, s.APIURL.V, token)
+		}
+	case s.SigningSecretFile.V == "":
+		d.say("presses", sick, "there is neither app_token_file nor signing_secret_file: buttons do nothing", "docs/slack.md says how to get one")
+	default:
+		if _, ok := d.secret(cfg, "signing_secret_file", s.SigningSecretFile); ok {
 			d.say("presses", fine, "they come as signed requests to "+strings.TrimRight(cfg.ExternalURL.V, "/")+"/slack/interactions; whether Slack reaches that is seen with --test-page", "")
 		}
-		return nil
 	}
-	token, err := cfg.Secret(s.AppTokenFile).First()
+	return nil
+}
+
+// secret reads the first line of a secret file.
+func (d *diagnosis) secret(cfg *config.Config, key string, file config.At[string]) (string, bool) {
+	secret, err := cfg.Secret(file).First()
 	if err != nil {
-		d.say("presses", sick, "app_token_file: "+err.Error(), "put the app-level token into it")
-		return nil
+		d.say("presses", sick, key+": "+err.Error(), "docs/slack.md says what belongs into it")
 	}
-	// Connections that are there prove more than one of ours, which for a moment
-	// would draw presses to itself that it cannot do.
+	return secret, err == nil
+}
+
+// sockets tells whether Slack can bring anything in Socket Mode. Connections
+// that are there prove more than one of ours, which for a moment would draw
+// presses to itself that it cannot do.
+func (d *diagnosis) sockets(ctx context.Context, c client, apiURL, token string) error {
 	page, err := c.plain(ctx, "/metrics")
 	if err != nil && ctx.Err() == nil {
 		return err
@@ -92,14 +103,13 @@ func (d *diagnosis) presses(ctx context.Context, c client, cfg *config.Config, s
 		d.say("presses", fine, fmt.Sprintf("Socket Mode: the callchain at %s has %s to Slack", *c.url, count(int(running[0].value), "connection")), "")
 		return nil
 	}
-	if err := slack.Rehearse(ctx, s.APIURL.V, token); err != nil {
+	switch err := slack.Rehearse(ctx, apiURL, token); {
+	case err != nil:
 		d.say("presses", sick, "Socket Mode: "+err.Error(), "docs/slack.md says how to get an app token, and what to do when something is wrong")
-		return nil
-	}
-	d.say("presses", fine, "Socket Mode: the app token is good, a connection could be opened", "")
-	if len(running) > 0 {
-		d.say("presses", noticed, "the callchain at "+*c.url+" has no connection to Slack now; it tries every 30 s", "if that stays so its log says why")
-	} else {
+	case len(running) > 0:
+		d.say("presses", sick, "Socket Mode: a connection can be opened, but the callchain at "+*c.url+" has none", "it tries every 30 s; if that stays so its log says why")
+	default:
+		d.say("presses", fine, "Socket Mode: the app token is good, a connection could be opened", "")
 		d.say("presses", noticed, "no callchain in Socket Mode answers at "+*c.url+", so nobody takes presses there", "start it, or say where it runs with --url or CALLCHAIN_URL")
 	}
 	return nil

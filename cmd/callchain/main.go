@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kingpin/v2"
 )
@@ -31,6 +32,7 @@ func init() { kingpin.EnableFileExpansion = false }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends it at once, whatever it waits for
 	defer stop()
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
@@ -110,7 +112,11 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		fmt.Fprintf(stderr, "callchain: %v\nSee: callchain %s--help\n", err, subcommand(app, args))
 		return notDone
 	}
-	err = commands[name](ctx, streams{stdin, out, stderr})
+	do := commands[name]
+	if name != "serve" && name != "demo" { // these stop in good order
+		do = interruptible(do)
+	}
+	err = do(ctx, streams{stdin, out, stderr})
 	if out.err != nil {
 		err = out.unwritten()
 	}
@@ -125,6 +131,26 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		fmt.Fprint(stderr, cleanLines("callchain: "+err.Error()))
 	}
 	return code
+}
+
+// interruptible ends a command soon after its context, although it waits for
+// what knows no context: for a terminal's input, for the other end of a pipe.
+func interruptible(do command) command {
+	return func(ctx context.Context, std streams) error {
+		done := make(chan error, 1)
+		go func() { done <- do(ctx, std) }()
+		select {
+		case err := <-done:
+			return err
+		case <-ctx.Done():
+		}
+		select {
+		case err := <-done: // it cleaned up, and says what it left
+			return err
+		case <-time.After(time.Second):
+			return errors.New("interrupted")
+		}
+	}
 }
 
 // written remembers the first error of an output: a result that did not arrive,

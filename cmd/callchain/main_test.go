@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // full is an output that takes nothing.
@@ -44,4 +47,22 @@ teams: [{name: sre, members: [ana]}]
 			}
 		})
 	}
+}
+
+// Who types "callchain route test -" and thinks better of it gets out again.
+func TestInterruptedWhileItReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		in, typed := io.Pipe()
+		defer typed.Close()
+		time.AfterFunc(time.Minute, cancel)
+		read := func(context.Context, streams) error { _, err := io.ReadAll(in); return err }
+		if err := interruptible(read)(ctx, streams{}); err == nil || err.Error() != "interrupted" {
+			t.Errorf("%v; want that it was interrupted", err)
+		}
+		tidy := func(ctx context.Context, _ streams) error { <-ctx.Done(); return errors.New("half is copied") }
+		if err := interruptible(tidy)(ctx, streams{}); err == nil || err.Error() != "half is copied" {
+			t.Errorf("%v; want what the command says itself", err)
+		}
+	})
 }

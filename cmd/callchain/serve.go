@@ -173,10 +173,12 @@ func serve(ctx context.Context, f serving, log *slog.Logger) error {
 	for _, d := range doors {
 		go func() { failed <- d.serve(log) }()
 	}
+	socketsCtx, stopSockets := context.WithCancel(ctx)
+	defer stopSockets()
 	socketsDone := make(chan struct{})
 	go func() {
 		defer close(socketsDone)
-		_ = sockets.Run(ctx) // it ends with its context, never with an error
+		_ = sockets.Run(socketsCtx) // it ends with its context, never with an error
 	}()
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
@@ -197,6 +199,7 @@ func serve(ctx context.Context, f serving, log *slog.Logger) error {
 	log.Info("stopping", "after", "intake, engine, store")
 	stopping, cancel := context.WithTimeout(context.Background(), stopIntake)
 	defer cancel()
+	stopSockets()
 	_ = together(
 		func() error { return shut(stopping, doors) },
 		func() error {

@@ -27,7 +27,9 @@ const (
 // be found: it is there for the day on which somebody edits Redis by hand, a key is
 // evicted, or we were wrong.
 func (e *Engine) RunAudit(ctx context.Context) error {
-	wait := time.Minute + rand.N(time.Minute)
+	// Replicas take turns: they did not begin in the same millisecond.
+	dice := rand.New(rand.NewPCG(uint64(e.began), 0))
+	wait := time.Minute + time.Duration(dice.Int64N(int64(time.Minute)))
 	for {
 		timer := time.NewTimer(wait)
 		select {
@@ -37,7 +39,7 @@ func (e *Engine) RunAudit(ctx context.Context) error {
 		case <-timer.C:
 		}
 		e.auditOnce(ctx)
-		wait = auditEvery - time.Minute + rand.N(2*time.Minute) // replicas take turns
+		wait = auditEvery - time.Minute + time.Duration(dice.Int64N(int64(2*time.Minute)))
 	}
 }
 

@@ -12,12 +12,16 @@ import (
 // messages until a person does something: once a day, by a notice that is told on
 // that team's board, or where boards go that have none.
 func (e *Engine) tellCure(d escalation.Delivery, why string) {
-	who, stays := d.To, "The incident is shown on the board of notifiers.slack.channel, if there is one."
-	switch {
-	case d.Kind == escalation.PageDelivery || d.Kind == escalation.ReminderDelivery:
-		stays = "Until then pages to them go over another channel, or, without one, to the next step."
-	case d.Address != "":
-		who = d.Address
+	who, stays := d.Address, "Meanwhile what belongs there goes to notifiers.slack.channel, if there is one."
+	switch d.Kind {
+	case escalation.PageDelivery, escalation.ReminderDelivery, escalation.ToldDelivery:
+		who, stays = d.To, "Meanwhile they are paged over another channel, or, without one, the next step follows at once."
+	case escalation.ReportDelivery:
+		stays = "The weekly report does not come there."
+	case escalation.BoardDelivery, escalation.ThreadDelivery, escalation.NoticeDelivery:
+	}
+	if who == "" {
+		who = "the common board"
 	}
 	name := map[string]string{notifiers.Slack: "Slack", notifiers.Email: "The mail server"}[d.Channel]
 	n := Notice{

@@ -232,8 +232,9 @@ func (e *Engine) apply(ctx context.Context, id string, ev escalation.Event, know
 	return e.applyAt(ctx, id, ev, known, rewrite, time.Time{})
 }
 
-// applyAt is apply of what happened at an instant; zero: now.
-func (e *Engine) applyAt(ctx context.Context, id string, ev escalation.Event, known *loaded, rewrite bool, at time.Time) (escalation.Incident, escalation.Answer, error) {
+// applyAt is apply of what happened at an instant; zero: now. then are the
+// outcomes of messages that it led to when it happened.
+func (e *Engine) applyAt(ctx context.Context, id string, ev escalation.Event, known *loaded, rewrite bool, at time.Time, then ...result) (escalation.Incident, escalation.Answer, error) {
 	for {
 		cur := known
 		if known = nil; cur == nil {
@@ -249,6 +250,9 @@ func (e *Engine) applyAt(ctx context.Context, id string, ev escalation.Event, kn
 			when = at
 		}
 		next, answer := escalation.Step(cur.Incident, ev, when, env)
+		for _, r := range then {
+			next, _ = escalation.Step(next, r.Result, when, env)
+		}
 		t := txn{partition: cur.partition}
 		if err := t.incident(e, cur, next, now, rewrite); err != nil {
 			return next, answer, err

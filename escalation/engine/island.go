@@ -128,10 +128,11 @@ type island struct {
 
 // part is what is known of one partition of the store.
 type part struct {
-	away    bool // it is not asked until it has answered for a while
-	full    bool // it is asked first, and may refuse what is new
-	back    bool // what was kept is being gone through: the inner starts nothing more
-	since   time.Time
+	away    bool      // it is not asked until it has answered for a while
+	full    bool      // it is asked first, and may refuse what is new
+	back    bool      // what was kept is being gone through: the inner starts nothing more
+	since   time.Time // it answers; zero: it does not
+	asked   time.Time
 	coming  int      // entries that are being written
 	waiting []uint64 // entries that are not gone through, in order
 	results map[string][]result
@@ -283,7 +284,10 @@ func (e *Engine) takeOff(incident string) (landed func()) {
 // run watches over the parts that are away, until ctx is done.
 func (i *island) run(ctx context.Context) {
 	var both sync.WaitGroup
-	both.Go(func() { i.page(ctx) })
+	both.Go(func() {
+		i.e.begin("pages of the island")
+		i.page(ctx)
+	})
 	ticker := time.NewTicker(250 * time.Millisecond)
 	defer ticker.Stop()
 	for ctx.Err() == nil {
@@ -340,24 +344,35 @@ func (i *island) pageDue(ctx context.Context, rec store.Record) {
 // what is.
 func (i *island) look(ctx context.Context) {
 	defer i.e.contain("look whether the store is back", "")
+	now := time.Now()
 	i.mu.Lock()
 	var parts []uint8
+	resting := false // some answered just now
 	for p := range i.parts {
-		if part := &i.parts[p]; part.away || part.full || len(part.waiting) > 0 {
+		part := &i.parts[p]
+		switch {
+		case !part.away && !part.full && len(part.waiting) == 0:
+		case !part.since.IsZero() && now.Sub(part.asked) < stable/3:
+			resting = true
+		default:
+			part.asked = now
 			parts = append(parts, uint8(p))
 		}
 	}
 	whole := i.whole
 	i.mu.Unlock()
-	if len(parts) == 0 && !whole {
+	if len(parts) == 0 && !whole && !resting {
 		i.home()
 		return
 	}
-	answers := i.probe(ctx, parts, whole)
+	answers := map[uint8]bool{}
+	if len(parts) > 0 || !resting {
+		answers = i.probe(ctx, parts, whole)
+	}
 	if ctx.Err() != nil {
 		return
 	}
-	now := time.Now()
+	now = time.Now()
 	var back []uint8
 	i.mu.Lock()
 	any := len(parts) == 0

@@ -115,11 +115,17 @@ func (i *island) again(ctx context.Context, p uint8, ev event) (err error) {
 	if do == nil {
 		return fmt.Errorf("the act %q is not known", ev.Act)
 	}
-	inc, answer, err := i.e.applyAt(ctx, ev.Incident, do, nil, false, ev.At.Time())
+	var then []result
+	if ev.Act != "" {
+		i.mu.Lock()
+		then = slices.Clone(i.parts[p].results[ev.Incident])
+		i.mu.Unlock()
+	}
+	inc, answer, err := i.e.applyAt(ctx, ev.Incident, do, nil, false, ev.At.Time(), then...)
 	if ack, is := do.(escalation.Acknowledge); is && err == nil && answer.Kind == escalation.NotInChain && !ack.TakeOver &&
 		slices.ContainsFunc(inc.Paged, func(p escalation.Paged) bool { return p.Handle == ack.By.Handle }) {
 		ack.TakeOver = true // whoever was paged may; the chain changed since
-		_, answer, err = i.e.applyAt(ctx, ev.Incident, ack, nil, false, ev.At.Time())
+		_, answer, err = i.e.applyAt(ctx, ev.Incident, ack, nil, false, ev.At.Time(), then...)
 	}
 	switch {
 	case errors.Is(err, ErrNotFound):

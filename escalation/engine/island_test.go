@@ -737,3 +737,27 @@ func TestOutcomesTakeNoPlace(t *testing.T) {
 		}
 	})
 }
+
+// A page over the other channel, which only the island came to, is not sent again
+// when the store is back.
+func TestIslandUsesTheOtherChannel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := &outage{Store: mem.New()}
+		c := startCastaway(t, st, t.TempDir())
+		c.Reload(snapshotOf(t, configuration, strings.Replace(catalogue, "name: ana,", "name: ana, contact: [email],", 1), map[string]Channel{notifiers.Slack: c.slack, notifiers.Email: c.email}))
+		c.email.fails(func(notifiers.Message) notifiers.Result {
+			return notifiers.Result{Verdict: notifiers.Refused, Err: errors.New("no such mailbox")}
+		})
+		st.away.Store(true)
+		c.fire(t, "New", true, time.Now())
+		time.Sleep(20 * time.Second)
+		if got := pagesOf(c.slack, "New"); len(got) != 1 {
+			t.Fatalf("%d pages over Slack on the island, want 1", len(got))
+		}
+		st.away.Store(false)
+		time.Sleep(time.Minute)
+		if got := pagesOf(c.slack, "New"); len(got) != 1 {
+			t.Errorf("%d pages over Slack after it, want the one", len(got))
+		}
+	})
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -18,7 +19,9 @@ var errNewer = errors.New("a newer callchain wrote it")
 // side by side, one of the new takes it up within moments. When none does for
 // unclaimed, there is none: then people are told.
 const (
-	handedOver     = 250 * time.Millisecond // at first, then more and more seldom
+	// handedOver is when it is due again, at first, then more and more seldom:
+	// later than idle, so that everybody knows by then when that is.
+	handedOver     = idle + 100*time.Millisecond
 	handedOverMost = 10 * time.Second
 	unclaimed      = time.Minute
 	forgetNewer    = 5 * time.Minute
@@ -29,6 +32,7 @@ const (
 type newer struct {
 	mu   sync.Mutex
 	seen map[store.Key]encounter
+	last time.Time // when something was handed over
 }
 
 type encounter struct {
@@ -62,6 +66,23 @@ func (n *newer) wait(rec store.Record, err error, arrived bool, now time.Time) b
 	return errors.Is(err, errNewer) && (!arrived || now.Sub(n.look(rec, now).first) < unclaimed)
 }
 
+// polite is how long to hold back before claiming: who is newer comes first to what
+// was handed over.
+func (n *newer) polite(now time.Time) time.Duration {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.last.IsZero() || now.Sub(n.last) > unclaimed {
+		return 0
+	}
+	return 50*time.Millisecond + rand.N(100*time.Millisecond)
+}
+
+func (n *newer) handed(now time.Time) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.last = now
+}
+
 // stuck tells whether something waits for a newer callchain that does not come.
 func (n *newer) stuck(now time.Time) bool {
 	n.mu.Lock()
@@ -79,6 +100,7 @@ func (e *Engine) handOver(ctx context.Context, rec store.Record, why error) erro
 	now := e.store.Now()
 	s := e.newer.look(rec, now)
 	wake := now.Add(min(handedOver<<min(s.times-1, 10), handedOverMost))
+	e.newer.handed(now)
 	if err := e.giveBack(ctx, rec, wake); err != nil {
 		return err
 	}

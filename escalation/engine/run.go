@@ -44,6 +44,10 @@ func (e *Engine) answers(ctx context.Context) error {
 	return err
 }
 
+// idle is how long Run sleeps at most: others may have committed something that is
+// due earlier than what it knows of.
+const idle = 500 * time.Millisecond
+
 // Run claims what is due and sees it through, until ctx is done; then it waits
 // some seconds for the attempts that are under way and records them.
 func (e *Engine) Run(ctx context.Context) error {
@@ -51,10 +55,13 @@ func (e *Engine) Run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, e.stop)()
 	if e.island != nil {
 		var own sync.WaitGroup
-		own.Go(func() { e.island.run(ctx) })
+		own.Go(func() {
+			e.begin("island")
+			e.island.run(ctx)
+		})
 		defer own.Wait()
 	}
-	idle := 500 * time.Millisecond // others may have committed something that is due earlier
+	idle := idle
 	if x, ok := e.store.(exclusive); ok && x.Exclusive() {
 		idle = time.Minute // what we commit ourselves wakes us
 		// Beside the loop: with many incidents it takes seconds, and timers do not wait.
@@ -65,7 +72,7 @@ func (e *Engine) Run(ctx context.Context) error {
 			}
 		})
 	}
-	planned := time.Time{}
+	planned, watched := time.Time{}, time.Now()
 	for ctx.Err() == nil {
 		// A plan that could not be made is made later; a reload may change it.
 		// Once an hour in any case: the store may have lost it.
@@ -77,9 +84,18 @@ func (e *Engine) Run(ctx context.Context) error {
 				e.log.Error("the weekly report, or asking Alertmanager, could not be planned; it is tried again", "err", err)
 			}
 		}
+		if time.Since(watched) > e.witness.every {
+			watched = time.Now()
+			if err := e.planWitness(ctx); err != nil && ctx.Err() == nil {
+				e.log.Warn("it is not known whether Alertmanager is asked; that is looked at again", "err", err)
+			}
+		}
 		if e.island != nil && e.island.holds() {
 			e.sleep(ctx, 200*time.Millisecond)
 			continue
+		}
+		if d := e.newer.polite(e.store.Now()); d > 0 {
+			pause(ctx, d)
 		}
 		e.asleep.Store(math.MaxInt64)
 		due, err := e.claim(ctx)

@@ -188,7 +188,7 @@ func (e *Engine) record(a attempt, known *loaded, res notifiers.Result) {
 	}
 	ev := escalation.Result{
 		Delivery: d.ID, Attempt: d.Attempt, Verdict: escalation.Verdict(res.Verdict),
-		Ref: escalation.Ref{Channel: res.Ref.Channel, TS: res.Ref.TS}, After: res.After.Milliseconds(), Error: text, Cure: res.Cure,
+		Ref: escalation.Ref{Channel: res.Ref.Channel, TS: res.Ref.TS}, After: res.After.Milliseconds(), Error: text, Found: res.Found, Cure: res.Cure,
 	}
 	if res.Cure && d.Ref == (escalation.Ref{}) {
 		e.tellCure(d, text)
@@ -198,7 +198,7 @@ func (e *Engine) record(a attempt, known *loaded, res notifiers.Result) {
 	}
 	if d.Kind == escalation.PageDelivery && d.Ref == (escalation.Ref{}) && res.Ref.Channel != shadowRef && !errors.Is(res.Err, errWait) {
 		e.metrics.pages.WithLabelValues(d.Channel, res.Verdict.String()).Inc()
-		if d.Maybe > 0 && res.Verdict == notifiers.Sent {
+		if d.Maybe > 0 && res.Verdict == notifiers.Sent && !res.Found {
 			e.metrics.duplicatePages.WithLabelValues(e.island.cause(d.ID)).Inc()
 		}
 	}
@@ -207,7 +207,7 @@ func (e *Engine) record(a attempt, known *loaded, res notifiers.Result) {
 	}
 	if e.shore != nil && d.Ref == (escalation.Ref{}) && d.Kind != escalation.ThreadDelivery {
 		once := ev
-		once.Attempt = -1 // it is none of those that are counted in the store
+		once.Attempt, once.Of = -1, &d // it is none of those that are counted in the store
 		e.shore.keepResult(a.incident, once, d.Kind == escalation.PageDelivery)
 	}
 	// What is known is worth a minute of trying: without it the message is sent again.

@@ -75,7 +75,7 @@ func TestKilledAfterSlackAccepted(t *testing.T) {
 				time.Sleep(time.Second)
 				dying.Inject(func(string) (bool, error) { return false, errors.New("it is dead") })
 				ws.Heal()
-				startOver(t, st.Open(), ws, &fake{}, catalogue)
+				b := startOver(t, st.Open(), ws, nil, catalogue)
 				time.Sleep(15 * time.Second)
 				for _, to := range []string{"U01ANA", "#ops"} {
 					if all := ws.Messages(to); len(slices.DeleteFunc(all, func(m strictslack.Message) bool { return m.ThreadTS != "" })) != 1 {
@@ -88,6 +88,51 @@ func TestKilledAfterSlackAccepted(t *testing.T) {
 				}
 				if looked := len(ws.Calls("conversations.history")); looked == 0 {
 					t.Error("nobody looked")
+				}
+				duplicates := testutil.ToFloat64(b.metrics.duplicatePages.WithLabelValues(unknownOutcome))
+				said := strings.Contains(ana.Said(), "twice")
+				if found := name == "the page was taken"; found == (duplicates > 0) || found == said {
+					t.Errorf("counted %v duplicates, the page says that it may come twice: %v", duplicates, said)
+				}
+			})
+		})
+	}
+}
+
+// An answer that is lost on its way: the page, the board and the reminder are found
+// at the next try, and nobody gets anything twice.
+func TestLostAnswers(t *testing.T) {
+	for name, fault := range map[string]strictslack.Fault{
+		"cut": strictslack.CutAfter, "502": strictslack.Status5xxAfter(502), "a page of a proxy's": strictslack.HTMLAfter, "no answer": strictslack.HangAfter,
+		"half an answer": strictslack.CutJSON,
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ws := newWorkspace(t)
+				ws.Fault("chat.postMessage", fault, fault)
+				b := startOver(t, mem.New(), ws, nil, catalogue)
+				if err := b.Webhook(t.Context(), "main", webhook("Slow", "parsoid", "page", true, time.Now())); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Minute)
+				ws.Fault("chat.postMessage", fault) // of the next reminder
+				time.Sleep(6 * time.Minute)
+				seen := map[string]int{}
+				for _, m := range append(ws.Messages("U01ANA"), ws.Messages("#ops")...) {
+					if id, ok := m.Metadata.EventPayload["d"].(string); ok && (m.ThreadTS == "" || m.Channel == "D01ANA") {
+						seen[id]++
+					}
+				}
+				if len(seen) < 3 {
+					t.Errorf("%d messages; want a page, a board and a reminder", len(seen))
+				}
+				for id, n := range seen {
+					if n != 1 {
+						t.Errorf("%s is there %d times", id, n)
+					}
+				}
+				if n := testutil.ToFloat64(b.metrics.duplicatePages.WithLabelValues(unknownOutcome)); n != 0 {
+					t.Errorf("counted %v duplicates", n)
 				}
 			})
 		})

@@ -137,19 +137,44 @@ func (e *Engine) askWitness(ctx context.Context, g *glance) error {
 	return err
 }
 
-// planWitness makes sure that every source with a witness is asked.
+// planWitness makes sure that every source with a witness is asked, and that its
+// record has what was learnt: a store that forgets, forgets that too.
 func (e *Engine) planWitness(ctx context.Context) error {
 	for source := range e.snap.Load().Witnesses {
 		recs, err := e.loadAny(ctx, 0, witnessPrefix+source)
 		if err != nil {
 			return fmt.Errorf("load the watch of source %s: %w", source, err)
 		}
-		if recs[0].Data != nil {
+		watch := escalation.Watch{Schema: e.schema, Source: source}
+		if recs[0].Data == nil {
+			err = e.saveWatch(ctx, recs[0].Version, watch, e.store.Now().Add(e.witness.every))
+			if err != nil && !errors.Is(err, store.ErrConflict) {
+				return err
+			}
+		} else if watch, err = e.watch(recs[0]); err != nil {
+			continue // a newer callchain wrote it, and asks
+		}
+		e.witness.mu.Lock()
+		var missing []string
+		for name := range e.witness.learnt[source] {
+			if _, ok := watch.Receivers[name]; !ok {
+				missing = append(missing, name)
+			}
+		}
+		e.witness.mu.Unlock()
+		if len(missing) == 0 {
 			continue
 		}
-		watch := escalation.Watch{Schema: e.schema, Source: source}
-		err = e.saveWatch(ctx, recs[0].Version, watch, e.store.Now().Add(e.witness.every))
-		if err != nil && !errors.Is(err, store.ErrConflict) {
+		err = e.rewatch(ctx, source, func(w escalation.Watch) (next escalation.Watch, changed bool) {
+			next = w
+			for _, name := range missing {
+				var news bool
+				next, news = next.Learn(name, "", e.store.Now())
+				changed = changed || news
+			}
+			return next, changed
+		})
+		if err != nil {
 			return err
 		}
 	}

@@ -111,6 +111,11 @@ func (w World) slack(ctx context.Context) (s section) {
 		s.problems = append(s.problems, part.problems...)
 		s.checked = append(s.checked, part.checked...)
 	}
+	return s
+}
+
+// unseen says what a look at the workspace cannot tell.
+func (w World) unseen(context.Context) (s section) {
 	s.notef("Slack: whether presses come back cannot be seen from here; callchain doctor slack --test-page PERSON tells")
 	return s
 }
@@ -220,6 +225,9 @@ func (l look) channels(ctx context.Context, s *section) {
 			continue
 		case !place.Member && !l.who.Told:
 			s.warnf(c.Pos, "%s: callchain is not in the channel %s; invite it, unless the app has the scope chat:write.public", c.what, c.V)
+		}
+		if place.Renamed(c.V) {
+			s.warnf(c.Pos, "%s: the channel %s is called #%s by now; it is still found, until somebody makes a new channel of the old name: correct it", c.what, c.V, place.Name)
 		}
 		if place.External {
 			s.warnf(c.Pos, "%s: people of other organisations are in the channel %s and read what is posted there", c.what, c.V)

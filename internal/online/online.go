@@ -76,7 +76,7 @@ func Check(ctx context.Context, w World) Report {
 		asks = append(asks, w.alertmanagers)
 	}
 	if w.Slack != nil {
-		asks = append(asks, w.slack)
+		asks = append(asks, w.slack, w.unseen)
 	}
 	if w.Email != nil {
 		asks = append(asks, w.email)

@@ -22,27 +22,16 @@ import (
 type endpoint func(r *http.Request, v *view) (any, error)
 
 func (s *Server) api(mux *http.ServeMux) {
-	get := func(pattern string, h endpoint) {
-		mux.Handle("/api/v1/"+pattern, methods{"GET": s.endpoint(read, h)})
+	byPath := map[string]methods{}
+	for _, op := range s.operations() {
+		if byPath[op.path] == nil {
+			byPath[op.path] = methods{}
+		}
+		byPath[op.path][op.method] = s.endpoint(op.scope, op.do)
 	}
-	mux.Handle("/api/v1/incidents", methods{
-		"GET":  s.endpoint(read, s.listIncidents),
-		"POST": s.endpoint(respond, s.pageByHand),
-	})
-	get("incidents/{id}", s.showIncident)
-	mux.Handle("/api/v1/incidents/{id}/{action}", methods{"POST": s.endpoint(respond, s.act)})
-	mux.Handle("/api/v1/route", methods{"POST": s.endpoint(read, s.route)})
-	mux.Handle("/api/v1/test-page", methods{"POST": s.endpoint(respond, s.testPage)})
-	mux.Handle("/api/v1/drill", methods{"POST": s.endpoint(respond, s.drill)})
-	mux.Handle("/api/v1/drill/{id}/end", methods{"POST": s.endpoint(respond, s.endDrill)})
-	get("status", s.status)
-	get("services", s.listServices)
-	get("services/{name}", s.showService)
-	get("teams", s.listTeams)
-	get("oncall", s.onCall)
-	get("risks", s.apiRisks)
-	get("reports/weekly", s.weeklyReport)
-	get("openapi.json", unbuilt)
+	for path, m := range byPath {
+		mux.Handle("/api/v1/"+path, m)
+	}
 	// Without a pattern of its own "/api" would be redirected to "/api/".
 	for _, rest := range []string{"/api", "/api/"} {
 		mux.HandleFunc(rest, func(w http.ResponseWriter, r *http.Request) {
@@ -67,10 +56,6 @@ func (s *Server) endpoint(need scope, h endpoint) http.HandlerFunc {
 		}
 		send(w, http.StatusOK, "application/json", out)
 	}
-}
-
-func unbuilt(*http.Request, *view) (any, error) {
-	return nil, fail(http.StatusNotImplemented, "not_built", "not built yet")
 }
 
 // incident is an incident as the API shows it. All fields are always there;
@@ -250,6 +235,11 @@ func (s *Server) incidents(ctx context.Context, f engine.Filter) ([]escalation.I
 	return list, next, nil
 }
 
+type incidentList struct {
+	Incidents []incident `json:"incidents"`
+	Next      string     `json:"next"`
+}
+
 func (s *Server) listIncidents(r *http.Request, v *view) (any, error) {
 	f, err := filter(r)
 	if err != nil {
@@ -266,10 +256,7 @@ func (s *Server) listIncidents(r *http.Request, v *view) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := struct {
-		Incidents []incident `json:"incidents"`
-		Next      string     `json:"next"`
-	}{[]incident{}, next}
+	out := incidentList{[]incident{}, next}
 	for i := range list {
 		out.Incidents = append(out.Incidents, show(v, &list[i], s.engine.Now()))
 	}
@@ -341,21 +328,24 @@ func (s *Server) testPage(r *http.Request, v *view) (any, error) {
 	return show(v, &inc, s.engine.Now()), nil
 }
 
+// daemonStatus is what the daemon says of itself.
+type daemonStatus struct {
+	Version   string    `json:"version"`
+	StartedAt time.Time `json:"started_at"`
+	Now       time.Time `json:"now"`
+	Ready     bool      `json:"ready"`
+	Shadow    bool      `json:"shadow"`
+	Config    string    `json:"config_file"`
+	Services  int       `json:"services"`
+	Teams     int       `json:"teams"`
+	People    int       `json:"people"`
+	Fallback  string    `json:"fallback_team"`
+	Channels  []string  `json:"channels"`
+}
+
 func (s *Server) status(r *http.Request, v *view) (any, error) {
 	ready := s.engine.Ready(r.Context())
-	out := struct {
-		Version   string    `json:"version"`
-		StartedAt time.Time `json:"started_at"`
-		Now       time.Time `json:"now"`
-		Ready     bool      `json:"ready"`
-		Shadow    bool      `json:"shadow"`
-		Config    string    `json:"config_file"`
-		Services  int       `json:"services"`
-		Teams     int       `json:"teams"`
-		People    int       `json:"people"`
-		Fallback  string    `json:"fallback_team"`
-		Channels  []string  `json:"channels"`
-	}{
+	out := daemonStatus{
 		s.deps.Version, s.started.UTC(), s.engine.Now().UTC(), ready == nil, v.Config.Shadow.V, v.Config.File,
 		len(v.Catalog.Services()), len(v.Catalog.Teams()), len(v.Catalog.People()), v.Router.Fallback().Name, []string{},
 	}
@@ -397,10 +387,12 @@ func showService(svc *catalog.Service) service {
 	return out
 }
 
+type serviceList struct {
+	Services []service `json:"services"`
+}
+
 func (s *Server) listServices(_ *http.Request, v *view) (any, error) {
-	out := struct {
-		Services []service `json:"services"`
-	}{[]service{}}
+	out := serviceList{[]service{}}
 	for _, svc := range v.Catalog.Services() {
 		out.Services = append(out.Services, showService(svc))
 	}
@@ -450,8 +442,12 @@ func (s *Server) teams(v *view) []team {
 	return list
 }
 
+type teamList struct {
+	Teams []team `json:"teams"`
+}
+
 func (s *Server) listTeams(_ *http.Request, v *view) (any, error) {
-	return map[string][]team{"teams": s.teams(v)}, nil
+	return teamList{s.teams(v)}, nil
 }
 
 // onCall tells who is on call, now or at the instant of ?at=, for all teams or

@@ -313,6 +313,7 @@ func TestAckLinkSaysWhatHappened(t *testing.T) {
 	}{
 		{"somebody else", escalation.Answer{Kind: escalation.Already, By: escalation.Actor{Handle: "ravi", Name: "Ravi"}, At: at}, nil, false, 200, "Ravi acknowledged at 14:25 UTC; nothing changed."},
 		{"twice", escalation.Answer{Kind: escalation.Already, By: escalation.Actor{Handle: "ana"}, At: at}, nil, false, 200, "You acknowledged at 14:25 UTC already"},
+		{"still on it", escalation.Answer{Kind: escalation.Done, At: at}, nil, false, 200, "You (ana) still are on incident 0c-k7f3k: nobody else is paged."},
 		{"over", escalation.Answer{Kind: escalation.Closed, At: at}, nil, false, 200, "Already resolved at 14:25 UTC"},
 		{"never in the chain", escalation.Answer{Kind: escalation.NotInChain}, nil, false, 409, "not in the chain"},
 		{"on the island", escalation.Answer{Kind: escalation.Recorded, At: at}, nil, false, 200, "Recorded; Redis is away, the escalation may still happen."},

@@ -754,6 +754,34 @@ func TestActionsCarryWhatWasSaid(t *testing.T) {
 	if len(b.engine.events) != 1 || b.engine.events[0] != escalation.Event(want) {
 		t.Errorf("events %+v", b.engine.events)
 	}
+	by := escalation.Actor{Handle: "ana", Name: "ana", Via: "api"}
+	b.engine.now = time.Date(2026, 11, 20, 14, 0, 0, 0, time.UTC)
+	in30 := escalation.At(b.engine.now.Add(30 * time.Minute))
+	for said, want := range map[string]escalation.Event{
+		`escalate {"by":"ana","to":"team:sre"}`:                   escalation.EscalateTo{By: by, To: "team:sre"},
+		`reassign {"by":"ana","to":"ben","take_over":true}`:       escalation.Reassign{By: by, To: "person:ben", TakeOver: true},
+		`snooze {"by":"ana","until":"30m"}`:                       escalation.Snooze{By: by, Until: in30},
+		`snooze {"by":"ana","until":"2026-11-20T15:30:00+01:00"}`: escalation.Snooze{By: by, Until: in30},
+		`urgency {"by":"ana","urgency":"unbreak_now"}`:            escalation.Declare{By: by, Urgency: config.UnbreakNow},
+		`note {"by":"ana","text":" x "}`:                          escalation.Remark{By: by, Text: "x"},
+		`wrong-owner {"by":"ana","right":"sre","reason":"moved"}`: escalation.Disown{By: by, Right: "team:sre", Reason: "moved"},
+		`unack {"by":"ana"}`:                                      escalation.Unacknowledge{By: by},
+		`still-on {"by":"ana"}`:                                   escalation.StillOn{By: by},
+	} {
+		action, body, _ := strings.Cut(said, " ")
+		b.engine.events = nil
+		b.do("POST", "/api/v1/incidents/0c-k7f3k/"+action, body, "Authorization", "Bearer "+respondToken)
+		if len(b.engine.events) != 1 || b.engine.events[0] != want {
+			t.Errorf("%s: %+v, want %+v", said, b.engine.events, want)
+		}
+	}
+	if w := b.do("POST", "/api/v1/incidents", `{"subject":"parsoid","text":"x","by":"ana"}`, "Authorization", "Bearer "+respondToken, "Idempotency-Key", "used"); w.Code != 409 {
+		t.Errorf("the header's key is not used: %d %s", w.Code, w.Body)
+	}
+	b.engine.answer = func(escalation.Event) (escalation.Answer, error) { return escalation.Answer{}, engine.ErrNotKept }
+	if w := b.do("POST", "/api/v1/incidents/0c-k7f3k/unack", `{"by":"ana"}`, "Authorization", "Bearer "+respondToken); w.Code != 503 || !strings.Contains(w.Body.String(), "store_away") {
+		t.Errorf("while Redis is away: %d %s", w.Code, w.Body)
+	}
 }
 
 // Every field that is promised is there, whatever the incident lacks.
@@ -769,10 +797,25 @@ func TestIncidentFields(t *testing.T) {
 		"id": `"0c-k7f3k"`, "state": `"triggered"`, "exhausted": "false", "stale": "false", "held": "false", "subject": `"service:parsoid"`,
 		"service": `"parsoid"`, "team": `"sre"`, "urgency": `"page"`, "assessment": `"owned"`, "missing_roles": "[]", "risks": "[]", "alerts": "[]",
 		"acknowledged_by": `""`, "next_step_at": "null", "next_people": "[]", "next_as": `""`, "timeline": "[]", "closed_at": "null", "round": "0", "step": "0", "paged": "[]",
-		"also_affected": "[]", "matched_by": `""`, "test": "false",
+		"also_affected": "[]", "matched_by": `""`, "test": "false", "acknowledgement_expires_at": "null", "snoozed_until": "null", "snoozed_by": `""`,
+		"declared_urgency": `""`, "flapping": "false", "by_hand": "false", "text": `""`,
 	} {
 		if string(got[name]) != want {
 			t.Errorf("%s is %s, want %s", name, got[name], want)
+		}
+	}
+	ana := escalation.Actor{Handle: "ana"}
+	at := escalation.At(time.Date(2026, 11, 20, 14, 25, 0, 0, time.UTC))
+	for want, inc := range map[string]escalation.Incident{
+		`"acknowledgement_expires_at":"2026-11-20T14:25:00Z"`:                            {State: escalation.Acknowledged, Ack: &escalation.Ack{Actor: ana, Expires: at}},
+		`"snoozed_until":"2026-11-20T14:25:00Z","snoozed_by":"ana"`:                      {State: escalation.Snoozed, SnoozedUntil: at, SnoozedBy: &ana},
+		`"snoozed_until":null,"snoozed_by":"","declared_urgency":"page","flapping":true`: {State: escalation.Resolved, SnoozedUntil: at, SnoozedBy: &ana, Opens: 5, Declared: "page"},
+		`"by_hand":true,"text":"look"`:                                                   {Kind: escalation.ByHand, Body: "look"},
+	} {
+		inc.ID = b.engine.incident.ID
+		b.engine.incident = inc
+		if w := b.do("GET", "/api/v1/incidents/0c-k7f3k", "", "Authorization", "Bearer "+readToken); !strings.Contains(w.Body.String(), want) {
+			t.Errorf("want %s in %s", want, w.Body)
 		}
 	}
 	if !strings.HasSuffix(string(got["opened_at"]), `Z"`) {

@@ -3,6 +3,7 @@ package testbench
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -108,7 +109,7 @@ func (c *SlackConn) read() {
 	for {
 		var ack SlackAck
 		if err := c.ws.ReadJSON(&ack); err != nil {
-			c.Ended, _ = err.(*websocket.CloseError)
+			c.Ended, _ = errors.AsType[*websocket.CloseError](err)
 			return
 		}
 		c.Acks <- ack

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"regexp"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/slack-go/slack"
@@ -46,7 +45,7 @@ func (n *Notifier) place(address string) (p Place, ok bool) {
 // longer than it takes until it is asked again.
 const rememberPlaces = 20 * time.Minute
 
-// relistEvery bounds how often channels are listed because one was not found.
+// relistEvery bounds how often channels are listed because a certain one was not found.
 const relistEvery = time.Minute
 
 // moved looks for a channel that Slack did not find, and tells whether its id is
@@ -56,9 +55,10 @@ func (n *Notifier) moved(ctx context.Context, address string) bool {
 		return false
 	}
 	n.mu.Lock()
-	soon := time.Since(n.listed) < relistEvery && !n.listed.IsZero()
+	last, ok := n.listed[address]
+	soon := ok && time.Since(last) < relistEvery
 	if !soon {
-		n.listed = time.Now()
+		n.listed[address] = time.Now()
 	}
 	n.mu.Unlock()
 	if soon {
@@ -74,13 +74,10 @@ func (n *Notifier) moved(ctx context.Context, address string) bool {
 // locate finds channels and remembers them. It returns those that are certainly
 // not there, for the bot's eyes.
 func (n *Notifier) locate(ctx context.Context, addresses []string) (absent []string, err error) {
-	found, former, err := n.survey(ctx, addresses)
+	found, err := n.Places(ctx, addresses)
 	for _, a := range addresses {
 		known, _ := n.place(a)
 		p, ok := found[a]
-		if !ok {
-			p, ok = former[a]
-		}
 		if !ok && err == nil && named(a) && known.ID != "" {
 			// Renamed, and the list does not say what it was called before.
 			if byID, e := n.Places(ctx, []string{known.ID}); e == nil {
@@ -131,7 +128,7 @@ func (n *Notifier) Watch(ctx context.Context, addresses []string, secrets bool) 
 		case !p.Member && (p.Private || !public):
 			say("outside", "callchain is not in the channel and may not post there. Invite it.")
 		}
-		if ok && named(a) && !strings.EqualFold(p.Name, strings.TrimPrefix(a, "#")) && p.Name != "" {
+		if ok && p.Renamed(a) {
 			say("renamed", "The channel is called #"+p.Name+" by now. Messages still go there; correct the name in the catalog before somebody makes a new channel of the old name.")
 		}
 		if ok && secrets && (p.External || p.Guests) {

@@ -216,6 +216,9 @@ func (n *Notifier) User(ctx context.Context, member string) (User, error) {
 	}
 	user := userOf(u)
 	n.mu.Lock()
+	if n.home.EnterpriseID == "" && n.home.TeamID != "" && user.TeamID != "" {
+		user.Stranger = user.Stranger || user.TeamID != n.home.TeamID
+	}
 	if len(n.users) > 10_000 {
 		clear(n.users)
 	}

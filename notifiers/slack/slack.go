@@ -57,7 +57,7 @@ type Notifier struct {
 	direct  map[string]string             // an address -> the id of the conversation that a message to it went to
 	lacking map[string]time.Time          // what the token has no scope for -> until when that is believed
 	places  map[string]remembered[Place]  // channels, by what the catalog calls them
-	listed  time.Time                     // when the channels were listed because one was not found
+	listed  map[string]time.Time          // when the channels were listed because this one was not found
 	quota   int                           // answers in a row that the workspace is full
 	users   map[string]remembered[User]   // by member id
 	home    Home
@@ -87,6 +87,7 @@ func New(cfg Config, logger *slog.Logger) *Notifier {
 		members: map[string]remembered[string]{},
 		direct:  map[string]string{},
 		lacking: map[string]time.Time{},
+		listed:  map[string]time.Time{},
 		places:  map[string]remembered[Place]{},
 		users:   map[string]remembered[User]{},
 	}
@@ -210,7 +211,7 @@ func (n *Notifier) Deliver(ctx context.Context, m notifiers.Message) notifiers.R
 		return notifiers.Result{Verdict: notifiers.Refused, Err: errOutsiders}
 	}
 	if ref, ok := n.find(ctx, api, m); ok {
-		return notifiers.Result{Verdict: notifiers.Sent, Ref: ref}
+		return notifiers.Result{Verdict: notifiers.Sent, Ref: ref, Found: true}
 	}
 	result := n.climb(ctx, api, token, m)
 	if isCode(result.Err, "channel_not_found") && m.Ref.Channel == "" && n.moved(ctx, m.Address) {

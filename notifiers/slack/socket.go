@@ -88,7 +88,7 @@ func NewSockets(cfg SocketConfig, logger *slog.Logger) *Sockets {
 	}
 	if cfg.dial != nil {
 		s.dialer.NetDialContext = cfg.dial
-		s.http.Transport.(bounded).RoundTripper.(*http.Transport).DialContext = cfg.dial
+		s.http.Transport = &http.Transport{DialContext: cfg.dial}
 	}
 	return s
 }
@@ -270,8 +270,11 @@ func (s *Sockets) hold(ctx context.Context, at address, changed <-chan struct{})
 
 func (s *Sockets) count(by int) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.up += by
-	s.mu.Unlock()
+	if by > 0 {
+		s.trouble = nil
+	}
 }
 
 // connect asks Slack for the address of a connection and opens it.
@@ -293,6 +296,9 @@ func (s *Sockets) connect(ctx context.Context, at address) (*websocket.Conn, err
 		return nil, err
 	}
 	ws, resp, err := s.dialer.DialContext(ctx, to, nil)
+	if resp != nil {
+		defer resp.Body.Close()
+	}
 	if err != nil {
 		// The address is as good as a password, for as long as nobody used it.
 		text := strings.ReplaceAll(redact(err.Error(), at.token), to, "<address>")

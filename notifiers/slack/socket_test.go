@@ -328,10 +328,17 @@ func TestLinkDisabled(t *testing.T) {
 		if told := p.told(); len(told) != 1 || !strings.Contains(told[0], "switched off in the app's settings") {
 			t.Errorf("told %q", told)
 		}
-		p.slack.Next(t) // a person came
+		c := p.slack.Next(t) // a person came
 		time.Sleep(2 * time.Second)
 		if p.Up() != 1 {
 			t.Errorf("%d sockets are up", p.Up())
+		}
+		// What was wrong then is not what is wrong now.
+		c.Disconnect("warning")
+		c.Close()
+		time.Sleep(5 * time.Second)
+		if told := p.told(); p.Up() != 0 || len(told) != 1 {
+			t.Errorf("%d up, told %q", p.Up(), told)
 		}
 	})
 }

@@ -42,6 +42,7 @@ func (n *Notifier) Identify(ctx context.Context) (Identity, error) {
 	if err != nil {
 		return Identity{}, err
 	}
+	n.learn(answer)
 	who := Identity{Team: notifiers.Clean(answer.Team, 100), Bot: notifiers.Clean(answer.User, 100)}
 	who.Scopes, who.Told = scopesOf(answer)
 	return who, nil
@@ -73,17 +74,17 @@ func place(c slack.Channel) Place {
 	}
 }
 
-// Places finds channels by id, or by name with or without "#". A name that is not
-// among the results names no channel that the bot can see; the error, if any, is
-// why names could not be looked for.
-func (n *Notifier) Places(ctx context.Context, names []string) (map[string]Place, error) {
-	found, _, err := n.survey(ctx, names)
-	return found, err
+// Renamed tells whether it has another name by now than the one it was found by.
+func (p Place) Renamed(from string) bool {
+	return p.Name != "" && named(from) && !strings.EqualFold(p.Name, strings.TrimPrefix(from, "#"))
 }
 
-// survey is Places, and also finds channels that had one of the names before.
-func (n *Notifier) survey(ctx context.Context, names []string) (found, former map[string]Place, err error) {
-	found, former = map[string]Place{}, map[string]Place{}
+// Places finds channels by id, or by name with or without "#", also by a name that a
+// channel had before, if none has it now. A name that is not among the results names
+// no channel that the bot can see; the error, if any, is why names could not be
+// looked for.
+func (n *Notifier) Places(ctx context.Context, names []string) (map[string]Place, error) {
+	found, former := map[string]Place{}, map[string]Place{}
 	want := map[string][]string{} // name without "#" -> as it was written
 	var ids []string
 	for _, name := range names {
@@ -95,7 +96,7 @@ func (n *Notifier) survey(ctx context.Context, names []string) (found, former ma
 		want[bare] = append(want[bare], name)
 	}
 	var mu sync.Mutex
-	err = alongside(ids, func(id string) error {
+	err := alongside(ids, func(id string) error {
 		return n.ask(ctx, func(api *slack.Client) error {
 			c, err := api.GetConversationInfoContext(ctx, &slack.GetConversationInfoInput{ChannelID: id})
 			if code(err) == "channel_not_found" {
@@ -111,19 +112,26 @@ func (n *Notifier) survey(ctx context.Context, names []string) (found, former ma
 		})
 	})
 	if err != nil || len(want) == 0 {
-		return found, former, err
+		return found, err
 	}
+	defer func() {
+		for name, p := range former {
+			if _, ok := found[name]; !ok {
+				found[name] = p
+			}
+		}
+	}()
 	listed := n.list(ctx, []string{"public_channel", "private_channel"}, want, found, former)
 	if f, ok := errors.AsType[*failure](listed); ok && f.code == "missing_scope" {
 		// Perhaps only the private ones may not be listed.
 		if err := n.list(ctx, []string{"public_channel"}, want, found, former); err != nil {
-			return found, former, err
+			return found, err
 		}
 		if len(want) == 0 {
-			return found, former, nil
+			return found, nil
 		}
 	}
-	return found, former, listed
+	return found, listed
 }
 
 // list goes through the channels and moves those that are wanted to found. Former
@@ -147,7 +155,9 @@ func (n *Notifier) list(ctx context.Context, types []string, want map[string][]s
 			delete(want, name)
 			for _, was := range c.PreviousNames {
 				for _, written := range want[strings.ToLower(was)] {
-					former[written] = place(c)
+					if p, ok := former[written]; !ok || p.Archived {
+						former[written] = place(c)
+					}
 				}
 			}
 		}

@@ -48,6 +48,9 @@ func (w *world) newGroups() {
 			}
 			g.alerts = append(g.alerts, &alert{fp: uint64(i+1)<<8 + uint64(j), labels: labels})
 		}
+		for _, a := range g.alerts {
+			w.truth[a.fp] = a
+		}
 		w.groups = append(w.groups, g)
 	}
 }
@@ -70,6 +73,7 @@ func (w *world) fire(a *alert) {
 		}
 		w.mu.Lock()
 		a.firing, a.endsAt = false, w.now()
+		delete(w.judge.lost, a.fp)
 		w.event("alert %d is over", a.fp)
 		w.mu.Unlock()
 		if !w.sleep(between(r, 5*time.Second, 6*time.Minute)) {
@@ -84,6 +88,15 @@ const (
 	repeatInterval = 4 * time.Minute
 )
 
+// repeats is how often a webhook is sent again that was answered: where there is a
+// witness it is so seldom that only that one can find what was lost.
+func (w *world) repeats() time.Duration {
+	if w.witness {
+		return 12 * time.Hour
+	}
+	return repeatInterval
+}
+
 // dispatch is one Alertmanager's care for one group: it flushes every
 // groupInterval, sends what is new, repeats what is not, and tries again what
 // was not answered with 200, until the next flush.
@@ -93,6 +106,7 @@ func (w *world) dispatch(peer int, g *group) {
 	heard := map[uint64]bool{} // those for which that was answered with 200
 	var last time.Time         // of the last notification that was answered 200
 	var lastFiring int
+	life := 0
 	if !w.sleep(between(r, time.Second, 10*time.Second) + time.Duration(peer)*5*time.Second) {
 		return
 	}
@@ -101,7 +115,19 @@ func (w *world) dispatch(peer int, g *group) {
 		var wh routing.Webhook
 		fresh, firing := false, map[uint64]bool{}
 		w.mu.Lock()
+		if am := w.peers[peer]; life != am.life {
+			life, told, heard, last, lastFiring = am.life, map[uint64]bool{}, map[uint64]bool{}, time.Time{}, 0
+		}
 		for _, a := range g.alerts {
+			if w.mutedBy(a, w.now()) != nil {
+				if !a.firing {
+					delete(told, a.fp) // it is not sent, and not kept for later
+				}
+				continue
+			}
+			if a.firing && !w.knows(w.peers[peer], a) {
+				continue
+			}
 			wa := routing.WebhookAlert{Firing: a.firing, Labels: a.labels, Annotations: map[string]string{"summary": "it is slow"}, Fingerprint: a.fp,
 				StartsAt: a.startsAt.Add(time.Duration(peer) * 7 * time.Millisecond)}
 			switch {
@@ -120,8 +146,8 @@ func (w *world) dispatch(peer int, g *group) {
 		if r.IntN(2) == 0 { // the order of a list says nothing
 			r.Shuffle(len(wh.Alerts), func(i, j int) { wh.Alerts[i], wh.Alerts[j] = wh.Alerts[j], wh.Alerts[i] })
 		}
-		wh.GroupKey, wh.GroupLabels, wh.ExternalURL = "{}:{alertname}", g.labels, fmt.Sprint("http://am", peer, ".example.org")
-		if len(wh.Alerts) > 0 && (fresh || w.now().Sub(last) >= repeatInterval && lastFiring > 0) {
+		wh.GroupKey, wh.Receiver, wh.GroupLabels, wh.ExternalURL = "{}:{alertname}", "callchain", g.labels, fmt.Sprint("http://am", peer, ".example.org")
+		if len(wh.Alerts) > 0 && (fresh || w.now().Sub(last) >= w.repeats() && lastFiring > 0) {
 			backoff := 500 * time.Millisecond
 			for w.now().Sub(flush) < groupInterval && w.over.Err() == nil {
 				for fp := range firing {
@@ -214,7 +240,7 @@ func (w *world) press(r *rand.Rand, incident string, ev escalation.Event) error 
 	w.count.presses++
 	_, escalate := ev.(escalation.Escalate)
 	if escalate {
-		w.judge.escalating[incident]++
+		w.judge.escalating[w.named(incident)]++
 	}
 	asked := w.now()
 	w.mu.Unlock()
@@ -223,7 +249,9 @@ func (w *world) press(r *rand.Rand, incident string, ev escalation.Event) error 
 	defer w.mu.Unlock()
 	w.event("%T of %s at %s: %s %v", ev, incident, p.id, answer.Kind, err)
 	if escalate && err == nil {
-		w.judge.escalating[incident]-- // without an answer it may still be under way
+		if answer.Kind != escalation.Recorded { // else, as without an answer, it may still happen
+			w.judge.escalating[w.named(incident)]--
+		}
 	}
 	if err == nil {
 		w.judge.told(w, incident, ev, answer, asked)
@@ -298,15 +326,39 @@ func (w *world) weather() {
 	for w.sleep(between(r, 5*time.Second, 100*time.Second)) && w.now().Before(end) {
 		now := w.now()
 		switch what := r.IntN(10); {
-		case what < 2:
-			out := span{now, now.Add(between(r, 300*time.Millisecond, 20*time.Second))}
+		case what < 2 || w.island && what < 5:
+			out := outage{span: span{now, now.Add(between(r, 300*time.Millisecond, 20*time.Second))}}
+			if w.island {
+				if r.IntN(2) == 0 {
+					out.to = out.to.Add(between(r, time.Second, 70*time.Second))
+				}
+				switch r.IntN(4) {
+				case 0:
+					out.daemon = w.daemons[r.IntN(len(w.daemons))].name
+				case 1:
+					out.part = 1 + r.IntN(3)
+				}
+			}
 			w.mu.Lock()
 			w.away = append(w.away, out)
 			w.count.outages++
-			w.disturb("", out.from, out.to.Add(2*time.Second)) // its last answers are late
-			w.event("the store is away for %v", out.to.Sub(out.from))
+			w.disturb("store", out.from, out.to.Add(2*time.Second)) // its last answers are late
+			w.event("the store is away for %v (for %q, part %d)", out.to.Sub(out.from), out.daemon, out.part)
 			w.mu.Unlock()
-		case what < 4:
+			if w.forgets && out.daemon == "" && out.part == 0 && r.IntN(2) == 0 {
+				if !w.sleep(out.to.Sub(now) - time.Millisecond) {
+					return
+				}
+				w.mu.Lock()
+				w.failover(r)
+				w.mu.Unlock()
+			}
+			if w.rots && r.IntN(2) == 0 {
+				w.mu.Lock()
+				w.rot(r)
+				w.mu.Unlock()
+			}
+		case what < 4 || w.island && what < 6:
 			name := "slack"
 			if r.IntN(2) == 0 {
 				name = "email"

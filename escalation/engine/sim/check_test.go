@@ -49,6 +49,7 @@ type attempt struct {
 	ended    time.Time // zero while it goes on
 	res      notifiers.Result
 	accepted bool
+	ashore   bool // made on an island, of what the store did not have
 }
 
 // lease is what a commit allowed: one attempt at a delivery.
@@ -67,6 +68,7 @@ type owed struct {
 	channels  []string  // by which it may happen; none: by daemon and store alone
 	within    time.Duration
 	strict    time.Duration // if it was calm before, too
+	ashore    *process      // whose island owes it; nil: the store
 }
 
 // judge holds what the checks have to remember.
@@ -81,11 +83,16 @@ type judge struct {
 	resolves   map[uint64]time.Time
 	sent       map[uint64]time.Time // fired, answered with 200
 	over       map[uint64]bool      // resolved after that
+	taken      map[uint64]bool      // fires, and that was answered with 200
+	kept       map[uint64]bool      // and is in a journal only
+	lost       map[uint64]*owed     // fires, and the store forgot it
+	recorded   []recorded
 }
 
 func (j *judge) init() {
 	*j = judge{tries: map[string][]*attempt{}, leases: map[string]lease{}, pages: map[string]*owed{}, steps: map[string]*owed{},
-		hopeless: map[string]*owed{}, escalating: map[string]int{}, resolves: map[uint64]time.Time{}, sent: map[uint64]time.Time{}, over: map[uint64]bool{}}
+		hopeless: map[string]*owed{}, escalating: map[string]int{}, resolves: map[uint64]time.Time{}, sent: map[uint64]time.Time{}, over: map[uint64]bool{},
+		taken: map[uint64]bool{}, kept: map[uint64]bool{}, lost: map[uint64]*owed{}}
 }
 
 func (j *judge) settle(m map[string]*owed, key string, done time.Time) {
@@ -101,7 +108,12 @@ func (w *world) committed(p *process, txn store.Txn) {
 	w.count.commits++
 	for _, wr := range txn.Writes {
 		w.event("%s commits %s version %d wake %d data %x", p.id, wr.ID, wr.Expect+1, store.Millis(wr.Wake), fingerprint(wr.Data))
-		kind, _, _ := strings.Cut(wr.ID, "/")
+		kind, id, _ := strings.Cut(wr.ID, "/")
+		if kind == "a" {
+			w.alias[id] = string(wr.Data)
+			w.judge.escalating[string(wr.Data)] += w.judge.escalating[id]
+			w.count.aliases++
+		}
 		if kind != "i" && kind != "c" || wr.Data == nil {
 			continue
 		}
@@ -162,7 +174,9 @@ func (w *world) moved(prev, next *version) {
 			if b.State != escalation.Triggered {
 				w.violate("I2", "%s pages %s while it is %s", id, d.To, b.State)
 			}
-			w.owePage(b, d, now)
+			if d.Reached == 0 { // else it came from an island
+				w.owePage(b, d, now, nil)
+			}
 		}
 		if was.ID != "" && (was.To != d.To || was.Channel != d.Channel || was.Run != d.Run || was.Round != d.Round || was.Position != d.Position) {
 			w.violate("I6", "%s: delivery %s changes what it is", id, d.ID)
@@ -171,6 +185,14 @@ func (w *world) moved(prev, next *version) {
 			w.violate("I6", "%s: delivery %s goes back to attempt %d", id, d.ID, d.Attempt)
 		}
 		w.leased(next, &was, d)
+	}
+
+	for _, ep := range b.Episodes {
+		if o := j.lost[ep.Fingerprint]; o != nil {
+			o.done = now
+			j.settled = append(j.settled, o)
+			delete(j.lost, ep.Fingerprint)
+		}
 	}
 
 	// The timers.
@@ -185,6 +207,7 @@ func (w *world) moved(prev, next *version) {
 	}
 	old, new := due(a), due(b)
 	stepped := placeOf(a) != placeOf(b) || a.Exhausted != b.Exhausted
+	w.witnessed(a, b, stepped && !born)
 	if old != 0 && (new != old || stepped) {
 		lawful := b.State != escalation.Triggered || b.Run != a.Run || j.escalating[id] > 0
 		if stepped && !lawful && escalation.At(now) < old {
@@ -223,10 +246,12 @@ func (w *world) reachable(who string) bool { return !w.deaf["slack "+who] || !w.
 
 // owePage notes that a person has to hear of an incident, over any channel and
 // over this one.
-func (w *world) owePage(inc *escalation.Incident, d *escalation.Delivery, now time.Time) {
+func (w *world) owePage(inc *escalation.Incident, d *escalation.Delivery, now time.Time, ashore *process) {
 	owe := func(key, what string, channels ...string) {
-		if w.judge.pages[key] == nil && len(channels) > 0 {
-			w.judge.pages[key] = &owed{invariant: "I1", what: what, since: now, within: reached, channels: channels}
+		if o := w.judge.pages[key]; o != nil && o.ashore != nil && ashore == nil {
+			o.ashore, o.since = nil, now // the store has it now
+		} else if o == nil && len(channels) > 0 {
+			w.judge.pages[key] = &owed{invariant: "I1", what: what, since: now, within: reached, channels: channels, ashore: ashore}
 		}
 	}
 	var hears []string
@@ -296,7 +321,7 @@ func (w *world) attempting(p *process, channel string, msg notifiers.Message) *a
 		case look.version < 0:
 			w.violate("I3", "%s sends %s of %s, which was not there when it looked", p.id, msg.ID, id)
 		default:
-			switch s := w.histories[id].versions[look.version].inc.State; s {
+			switch s := look.of.versions[look.version].inc.State; s {
 			case escalation.Triggered:
 			case escalation.Resolved:
 				w.violate("I13", "%s sends %s of %s, which was resolved when it looked", p.id, msg.ID, id)
@@ -306,7 +331,7 @@ func (w *world) attempting(p *process, channel string, msg notifiers.Message) *a
 		}
 	}
 	if look, ok := p.looks[id]; ok && look.version >= 0 && !msg.Edit {
-		if d := w.histories[id].versions[look.version].inc.Delivery(msg.ID); d != nil && d.Status == escalation.InFlight && d.Attempt == msg.Attempt && escalation.At(w.now()) > d.Until {
+		if d := look.of.versions[look.version].inc.Delivery(msg.ID); d != nil && d.Status == escalation.InFlight && d.Attempt == msg.Attempt && escalation.At(w.now()) > d.Until {
 			w.violate("I9", "%s begins %s attempt %d %v after its lease was over", p.id, msg.ID, msg.Attempt, w.now().Sub(d.Until.Time()))
 		}
 	}
@@ -316,6 +341,7 @@ func (w *world) attempting(p *process, channel string, msg notifiers.Message) *a
 			w.violate("I9", "%s sends %s while %s does and holds its lease", p.id, msg.ID, o.p.id)
 		}
 	}
+	a.ashore = p.looks[id].of != nil && p.looks[id].of == w.ashore[id] && w.histories[id] == nil
 	j.tries[msg.ID] = append(j.tries[msg.ID], a)
 	w.event("%s: %s begins %s attempt %d of %s", channel, p.id, msg.ID, msg.Attempt, id)
 	return a
@@ -375,8 +401,12 @@ func (w *world) cause(a *attempt) string {
 		return "process killed"
 	case w.stalled(a.p, a.began.Add(-30*time.Second), w.now()):
 		return "process stood still"
-	case slices.ContainsFunc(a.p.losses, func(at time.Time) bool { return at.After(a.began) }):
+	case a.ashore && !slices.ContainsFunc(a.p.refusals, func(at time.Time) bool { return at.After(a.began) }):
+		return "" // what came of it is in the journal
+	case len(a.p.losses) > 0 && a.p.losses[len(a.p.losses)-1].After(a.began):
 		return "store failed"
+	case w.lapses[a.incident].After(a.began):
+		return "store forgot"
 	}
 	return ""
 }
@@ -396,8 +426,10 @@ func (j *judge) answered(w *world, wh routing.Webhook, err error) {
 		if !a.Firing {
 			j.resolves[a.Fingerprint] = w.now()
 			j.over[a.Fingerprint] = j.over[a.Fingerprint] || err == nil
+			j.taken[a.Fingerprint], j.kept[a.Fingerprint] = false, false
 			continue
 		}
+		j.taken[a.Fingerprint] = j.taken[a.Fingerprint] || err == nil
 		s := a.Labels["severity"]
 		if err != nil || s != "critical" && s != "emergency" || a.Labels["service"] == "gone" || w.now().Sub(j.resolves[a.Fingerprint]) < lateCopy {
 			continue
@@ -414,8 +446,14 @@ func (j *judge) answered(w *world, wh routing.Webhook, err error) {
 				}
 			}
 		}
-		if !found {
+		if kept := slices.ContainsFunc(w.daemons, func(d *daemon) bool { return d.disk.has(a.Fingerprint) }); kept && !found {
+			j.kept[a.Fingerprint], found = true, true
+		}
+		if !found && w.now().Sub(w.forgotAt) > 6*time.Second {
 			which := "I1"
+			if w.island && len(w.away) > 0 {
+				which = "I19"
+			}
 			if j.over[a.Fingerprint] {
 				which = "I13"
 			}
@@ -426,15 +464,25 @@ func (j *judge) answered(w *world, wh routing.Webhook, err error) {
 
 // told checks what a person was told. w.mu is held.
 func (j *judge) told(w *world, id string, ev escalation.Event, answer escalation.Answer, asked time.Time) {
-	h := w.histories[id]
-	if h == nil {
+	ack, acks := ev.(escalation.Acknowledge)
+	if answer.Kind == escalation.Recorded {
+		if _, closes := ev.(escalation.ResolveByHand); acks {
+			j.recorded = append(j.recorded, recorded{id, &ack, asked})
+		} else if closes {
+			j.recorded = append(j.recorded, recorded{id, nil, asked})
+		}
+		return
+	}
+	if w.histories[id] == nil && w.ashore[id] == nil && w.alias[id] == "" {
 		w.violate("I12", "an answer about %s, which never was", id)
 		return
 	}
 	some := func(f func(v *version) bool) bool {
-		for i := range h.versions {
-			if f(&h.versions[i]) {
-				return true
+		for _, h := range []*history{w.histories[id], w.ashore[id], w.histories[w.alias[id]]} {
+			for i := 0; h != nil && i < len(h.versions); i++ {
+				if f(&h.versions[i]) {
+					return true
+				}
 			}
 		}
 		return false
@@ -442,7 +490,6 @@ func (j *judge) told(w *world, id string, ev escalation.Event, answer escalation
 	lie := func() {
 		w.violate("I12", "%T of %s was answered with %s (%s), which is not so", ev, id, answer.Kind, answer.By.Handle)
 	}
-	ack, acks := ev.(escalation.Acknowledge)
 	since := escalation.At(asked)
 	switch {
 	case answer.Kind == escalation.Done && acks:
@@ -508,14 +555,25 @@ func (w *world) verdict() {
 			w.judge.settled = append(w.judge.settled, w.judge.pages[key])
 		}
 	}
+	for _, g := range w.groups {
+		for _, a := range g.alerts {
+			if o := w.judge.lost[a.fp]; o != nil {
+				w.judge.settled = append(w.judge.settled, o)
+			}
+		}
+	}
 	for _, o := range w.judge.settled {
 		w.due(o, now)
 	}
+	w.keptAnswers()
 	// What is stored is what is true.
 	stored := map[uint64]*escalation.Incident{}
 	all, _ := snapshots()
 	for _, id := range w.order {
 		v := w.histories[id].last()
+		if v.inc.ID == "" {
+			continue // forgotten, or overwritten
+		}
 		for _, e := range v.inc.Episodes {
 			if o := stored[e.Fingerprint]; o != nil && o.Open() {
 				continue
@@ -548,8 +606,10 @@ func (w *world) verdict() {
 		for _, a := range g.alerts {
 			inc := stored[a.fp]
 			switch {
-			case !a.firing && inc != nil:
+			case !a.firing && inc != nil && (inc.Open() || !w.witness): // whose resolve was lost may stay in a closed one
 				w.violate("I14", "alert %d is over and fires in %s", a.fp, inc.ID)
+			case a.firing && a.pages() && inc == nil && w.judge.kept[a.fp]:
+				w.violate("I18", "alert %d was kept in a journal, and is in no incident", a.fp)
 			case a.firing && a.pages() && inc == nil:
 				w.violate("I14", "alert %d fires and is in no incident", a.fp)
 			case a.firing && a.pages() && !inc.Open() && inc.ClosedBy == nil:
@@ -557,6 +617,13 @@ func (w *world) verdict() {
 			}
 		}
 	}
+	_ = w.store.Scan(context.Background(), "i/", func(rec store.Record) bool {
+		var inc escalation.Incident
+		if record.Decode(rec.Data, &inc) != nil {
+			w.violate("I31", "%s cannot be read, and is not quarantined", rec.Key.ID)
+		}
+		return true
+	})
 	w.count.incidents = len(w.order)
 	w.count.virtual = now.Sub(w.began)
 }
@@ -569,12 +636,26 @@ func (w *world) due(o *owed, now time.Time) {
 		ways = []string{""}
 	}
 	for _, ch := range ways { // any of them is enough
-		end := w.calmBy(o.since, o.within, append([]string{""}, strings.Split(ch, "+")...)...)
+		within, what := o.within, append([]string{"", "store"}, strings.Split(ch, "+")...)
+		switch {
+		case o.ashore != nil:
+			what = append([]string{""}, strings.Split(ch, "+")...)
+		case w.island:
+			within += settling
+		}
+		if o.invariant == "I8" {
+			what = append(what, "alertmanager", "restart")
+		}
+		end := w.calmBy(o.since, within, what...)
 		if by.IsZero() || end.Before(by) {
 			by = end
 		}
 	}
-	if o.strict != 0 && w.quiet(o.since.Add(-takeover), o.since.Add(o.strict), "") {
+	before := takeover
+	if w.island {
+		before += settling
+	}
+	if o.strict != 0 && w.quiet(o.since.Add(-before), o.since.Add(o.strict), "", "store", "alertmanager") {
 		by = o.since.Add(o.strict)
 		w.count.calmLateness = max(w.count.calmLateness, o.done.Sub(o.since))
 	}

@@ -14,6 +14,7 @@ import (
 
 	"callchain/escalation"
 	"callchain/escalation/engine"
+	"callchain/escalation/store/mem"
 	"callchain/notifiers"
 	"callchain/routing"
 )
@@ -25,6 +26,7 @@ type daemon struct {
 	starts  int
 	catalog int      // which of catalogs is on its disk
 	process *process // nil while none runs
+	disk    disk
 }
 
 // process is one life of a daemon. What it does to the world outside goes through
@@ -40,20 +42,22 @@ type process struct {
 	ended  sync.WaitGroup // its loops
 
 	// Under w.mu.
-	dead    bool
-	deaf    bool            // it stops: it takes no requests any more
-	drained bool            // it has ended in good order
-	diedAt  time.Time       // zero while it lives
-	resumes time.Time       // stopped until then, as by SIGSTOP
-	losses  []time.Time     // calls of its store that failed
-	stalls  []span          // when it, or one of its attempts, did not run
-	looks   map[string]look // the last look at each incident
-	paused  map[string]span // the pause before a unit of work
+	dead     bool
+	deaf     bool            // it stops: it takes no requests any more
+	drained  bool            // it has ended in good order
+	diedAt   time.Time       // zero while it lives
+	resumes  time.Time       // stopped until then, as by SIGSTOP
+	losses   []time.Time     // calls of its store that failed
+	refusals []time.Time     // what its journal did not take
+	stalls   []span          // when it, or one of its attempts, did not run
+	looks    map[string]look // the last look at each incident
+	paused   map[string]span // the pause before a unit of work
 }
 
 // look is a read of an incident, as it came back.
 type look struct {
 	returned time.Time
+	of       *history
 	version  int // index in its history; -1: there was none
 }
 
@@ -70,23 +74,41 @@ func (d *daemon) start() {
 		w.t.Error(err)
 		return
 	}
+	p := &process{w: w, d: d.name, killed: make(chan struct{}), looks: map[string]look{}, paused: map[string]span{}}
 	w.mu.Lock()
+	for { // a start needs the store: it must know whose it is
+		o, away := w.gone(p, -1)
+		if !away || w.over.Err() != nil {
+			break
+		}
+		w.mu.Unlock()
+		time.Sleep(o.to.Sub(w.now()) + time.Duration(1234*(1+len(d.name)))*time.Microsecond + time.Duration(d.starts))
+		w.mu.Lock()
+	}
 	d.starts++
+	p.id = fmt.Sprintf("%s.%d", d.name, d.starts)
 	disk := d.catalog
 	w.mu.Unlock()
-	p := &process{w: w, d: d.name, id: fmt.Sprintf("%s.%d", d.name, d.starts), killed: make(chan struct{}),
-		looks: map[string]look{}, paused: map[string]span{}}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	cfg := engine.Config{
 		Store: &link{p}, Registerer: prometheus.NewRegistry(), Begin: p.begin,
-		Logger: slog.New(slog.DiscardHandler),
+		Logger: slog.New(slog.DiscardHandler), WitnessEvery: askEvery,
 	}
 	if w.alone {
 		cfg.Store = exclusive{&link{p}}
 	}
+	if w.island {
+		cfg.Island = &engine.Island{Journal: &drive{p, &d.disk}, Scratch: &beach{mem.New(), p}}
+	}
 	p.engine = engine.New(cfg, p.snapshot(all[disk]))
 	p.ended.Go(func() { _ = p.engine.Run(p.ctx) })
 	p.ended.Go(func() { _ = p.engine.RunProbes(p.ctx) })
+	if w.island {
+		p.ended.Go(func() { _ = p.engine.RunGauges(p.ctx) })
+	}
+	if w.rots {
+		p.ended.Go(func() { _ = p.engine.RunAudit(p.ctx) })
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.running() == nil {
@@ -116,6 +138,9 @@ func (p *process) snapshot(s *engine.Snapshot) *engine.Snapshot {
 	for name, ch := range p.w.channels {
 		mine.Channels[name] = &line{p, ch}
 	}
+	if p.w.witness {
+		mine.Witnesses = map[string]engine.Witness{"main": &sight{p}}
+	}
 	return &mine
 }
 
@@ -133,7 +158,10 @@ func (d *daemon) kill() {
 	w.count.kills++
 	w.disturb("", w.now(), w.now())
 	w.nobody = w.now()
-	w.event("%s is killed", p.id)
+	machine := w.dice("crash", p.id).IntN(3) == 0
+	d.disk.crash(machine)
+	w.leave(func(_ string, o *owed) bool { return o.ashore == p })
+	w.event("%s is killed, its machine too: %v", p.id, machine)
 	w.mu.Unlock()
 	close(p.killed)
 	p.cancel()
@@ -182,6 +210,8 @@ func (d *daemon) stop() {
 	}
 	d.process = nil
 	p.dead, p.drained, p.diedAt = true, true, w.now()
+	d.disk.crash(false)
+	w.leave(func(_ string, o *owed) bool { return o.ashore == p })
 	close(p.killed)
 	w.disturb("", asked, w.now())
 	w.nobody = w.now()

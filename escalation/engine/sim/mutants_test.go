@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"encoding/json"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -33,6 +34,15 @@ const (
 	swallowsRepeats = "an alert that was resolved once is ignored when it fires again"
 	dropsResolves   = "resolved alerts beside firing ones are not read"
 	reachesNobody   = "a reload that leaves nobody to be reached is put in force"
+	fetchesNothing  = "what the store forgot is not asked of Alertmanager"
+	keepsNothing    = "a webhook on the island is answered with 200 and not kept"
+	forgetsJournal  = "nobody looks into the journal at a start"
+	dropsAnswers    = "an answer on the island is said to be recorded and is not"
+	dropsOutcomes   = "what was sent from the island is not kept"
+	keepsRot        = "a record that cannot be read is left where it is"
+	seesNoSilence   = "silences are not looked at"
+	believesFresh   = "an Alertmanager that was just started is believed"
+	seesAll         = "what Alertmanager does not know any more goes on"
 )
 
 // mutants says by which invariant each bug must be found.
@@ -50,6 +60,15 @@ var mutants = map[string]string{
 	swallowsRepeats: "I13",
 	dropsResolves:   "I14",
 	reachesNobody:   "I15",
+	fetchesNothing:  "I8",
+	keepsNothing:    "I19",
+	forgetsJournal:  "I18",
+	dropsAnswers:    "I12",
+	dropsOutcomes:   "I5",
+	keepsRot:        "I31",
+	seesNoSilence:   "I33",
+	believesFresh:   "I34",
+	seesAll:         "I14",
 }
 
 // TestMutants plants each bug and wants it found within some seeds: a check that
@@ -88,6 +107,9 @@ func (w *world) changed(wr store.Write) (prev, next escalation.Incident, ok bool
 func (w *world) mutateCommit(r *rand.Rand, txn store.Txn) (store.Txn, bool) {
 	if w.mutant == "" {
 		return txn, false
+	}
+	if w.mutant == keepsRot && slices.ContainsFunc(txn.Writes, func(wr store.Write) bool { return strings.HasPrefix(wr.ID, "q/") }) {
+		return txn, true
 	}
 	txn.Writes = slices.Clone(txn.Writes)
 	for i := range txn.Writes {
@@ -215,4 +237,40 @@ func (w *world) mutateSnapshot(snap *engine.Snapshot) {
 	if w.mutant == reachesNobody {
 		snap.Channels = map[string]engine.Channel{}
 	}
+}
+
+// mutateKeep may pretend that an entry of the journal was written. w.mu is held.
+func (w *world) mutateKeep(r *rand.Rand, data []byte) (bool, error) {
+	var ev struct {
+		Webhook, Result json.RawMessage
+		Act             string
+	}
+	if w.mutant == "" || json.Unmarshal(data, &ev) != nil {
+		return false, nil
+	}
+	switch w.mutant {
+	case keepsNothing:
+		return ev.Webhook != nil && r.IntN(2) == 0, nil
+	case dropsAnswers:
+		return ev.Act != "", nil
+	case dropsOutcomes:
+		return ev.Result != nil, errDisk // which nobody notes
+	}
+	return false, nil
+}
+
+// mutateLook may change what an Alertmanager says. w.mu is held.
+func (w *world) mutateLook(l escalation.Look) escalation.Look {
+	switch w.mutant {
+	case seesNoSilence:
+		for fp, s := range l.Alerts {
+			s.Active = true
+			l.Alerts[fp] = s
+		}
+	case believesFresh:
+		l.Up = time.Hour
+	case seesAll:
+		l.Whole = false
+	}
+	return l
 }

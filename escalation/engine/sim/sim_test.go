@@ -44,7 +44,7 @@ func simulate(t *testing.T, s scenario) (out outcome) {
 func (w *world) run() {
 	w.newGroups()
 	for i := range w.scenario.daemons {
-		w.daemons = append(w.daemons, &daemon{w: w, name: fmt.Sprintf("d%d", i+1)})
+		w.daemons = append(w.daemons, &daemon{w: w, name: fmt.Sprintf("d%d", i+1), disk: disk{entries: map[uint64][]byte{}, marked: map[uint64][]byte{}}})
 	}
 	for _, d := range w.daemons {
 		d.start()
@@ -54,13 +54,16 @@ func (w *world) run() {
 		for _, a := range g.alerts {
 			w.work.Go(func() { w.fire(a) })
 		}
-		for peer := range w.peers {
+		for peer := range w.ams {
 			w.work.Go(func() { w.dispatch(peer, g) })
 		}
 	}
 	if w.faults {
 		w.work.Go(w.nemesis)
 		w.work.Go(w.weather)
+		if w.witness {
+			w.work.Go(w.gossip)
+		}
 	}
 	time.Sleep(w.troubled + w.peace)
 	w.end()
@@ -191,6 +194,15 @@ func (c *counts) add(o counts) {
 	c.presses += o.presses
 	c.incidents += o.incidents
 	c.virtual += o.virtual
+	c.kept += o.kept
+	c.failovers += o.failovers
+	c.forgotten += o.forgotten
+	c.wipes += o.wipes
+	c.rotten += o.rotten
+	c.looks += o.looks
+	c.silences += o.silences
+	c.restarts += o.restarts
+	c.lostResolves += o.lostResolves
 	c.lateness, c.pageDelay = max(c.lateness, o.lateness), max(c.pageDelay, o.pageDelay)
 	c.calmLateness = max(c.calmLateness, o.calmLateness)
 	if c.duplicates == nil {
@@ -208,9 +220,12 @@ func (c counts) String() string {
 	}
 	return fmt.Sprintf("%.0f hours; %d alerts fired, %d webhooks (%d without a 200), %d incidents, %d commits, %d conflicts, "+
 		"%d messages and %d edits, of these %d pages, %d presses; %d kills, %d stops, %d freezes, %d outages, %d reloads; "+
+		"%d events kept on islands; %d failovers that forgot %d commits, %d stores that forgot all, %d records overwritten; "+
+		"Alertmanager asked %d times, %d silences and inhibitions, %d starts of Alertmanagers, %d incidents ended by the witness; "+
 		"messages that came twice: %d (%s); timers late at most %v, in calm %v; a page at most %v after it was owed",
 		c.virtual.Hours(), c.alerts, c.webhooks, c.refused, c.incidents, c.commits, c.conflicts,
 		c.posts, c.edits, c.pages, c.presses, c.kills, c.stops, c.freezes, c.outages, c.reloads,
+		c.kept, c.failovers, c.forgotten, c.wipes, c.rotten, c.looks, c.silences, c.restarts, c.lostResolves,
 		sum(c.duplicates), strings.Join(causes, ", "), c.lateness, c.calmLateness, c.pageDelay)
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"hash/fnv"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,8 +36,32 @@ func latency(r *rand.Rand) time.Duration {
 	return between(r, 50*time.Microsecond, 3*time.Millisecond)
 }
 
-// call makes one call. apply is what it does at the instant at which it arrives.
-func (l *link) call(ctx context.Context, op string, content uint64, apply func(r *rand.Rand) error) error {
+// call makes one call. Where there is an island it is made again for a while when
+// it fails, as the store in Redis does.
+func (l *link) call(ctx context.Context, op string, partition int, content uint64, apply func(r *rand.Rand) error) error {
+	p, w := l.p, l.p.w
+	patience, pause := 4*time.Second, 4*time.Millisecond
+	if op == "claim" {
+		patience = time.Second
+	}
+	for begin := w.now(); ; {
+		err := l.once(ctx, op, partition, content, apply)
+		if !w.island || !errors.Is(err, errAway) && !errors.Is(err, errLost) || w.now().Sub(begin) > patience {
+			return err
+		}
+		if errors.Is(err, errAway) {
+			pause = 400 * time.Millisecond
+		}
+		r := w.dice("again", op, p.id, w.ns(), content)
+		if err := p.wait(ctx, between(r, pause/2, pause)); err != nil {
+			return err
+		}
+		pause = min(2*pause, 400*time.Millisecond)
+	}
+}
+
+// once makes one attempt. apply is what it does at the instant at which it arrives.
+func (l *link) once(ctx context.Context, op string, partition int, content uint64, apply func(r *rand.Rand) error) error {
 	p, w := l.p, l.p.w
 	r := w.dice(op, p.id, w.ns(), content)
 	there, back := latency(r), latency(r)
@@ -59,7 +84,7 @@ func (l *link) call(ctx context.Context, op string, content uint64, apply func(r
 	}
 	now := w.now()
 	fail, lost := error(nil), false
-	if o, away := in(w.away, now); away {
+	if o, away := w.gone(p, partition); away {
 		fail = errAway
 		if o.from.UnixNano()%2 == 0 {
 			back += 2 * time.Second // packets vanish
@@ -71,7 +96,9 @@ func (l *link) call(ctx context.Context, op string, content uint64, apply func(r
 	}
 	if fail != nil || lost {
 		p.losses = append(p.losses, now)
-		w.disturb("", now, now)
+		if !errors.Is(fail, errAway) { // else it is known
+			w.disturb("store", now, now)
+		}
 		w.event("%s: %s of the store fails, lost reply %v", p.id, op, lost)
 	}
 	if fail == nil {
@@ -105,18 +132,23 @@ func (l *link) Commit(ctx context.Context, txn store.Txn) error {
 	for _, w := range txn.Writes {
 		parts = append(parts, []byte(w.ID), w.Data)
 	}
-	return l.call(ctx, "commit", fingerprint(parts...), func(r *rand.Rand) error {
+	return l.call(ctx, "commit", int(txn.Partition), fingerprint(parts...), func(r *rand.Rand) error {
 		w := l.p.w
 		txn, pretend := w.mutateCommit(r, txn)
 		if pretend {
 			return nil
 		}
+		before := w.remember(txn)
 		err := w.store.Commit(context.Background(), txn)
 		if errors.Is(err, store.ErrConflict) {
 			w.count.conflicts++
 			txn, err = w.mutateConflict(txn, err)
 		}
-		if err == nil {
+		if err == nil && !w.marks[txn.Mark] { // else it was our own, whose answer was lost
+			w.marks[txn.Mark] = true
+			if w.forgets {
+				w.undos = append(w.undos[max(0, len(w.undos)-20):], before)
+			}
 			w.committed(l.p, txn)
 		}
 		return err
@@ -128,16 +160,17 @@ func (l *link) Load(ctx context.Context, partition uint8, ids ...string) (recs [
 	w, p := l.p.w, l.p
 	asked := w.now()
 	var seen []look
-	err = l.call(ctx, "load", fingerprint([]byte{partition}, []byte(strings.Join(ids, " "))), func(*rand.Rand) error {
+	err = l.call(ctx, "load", int(partition), fingerprint([]byte{partition}, []byte(strings.Join(ids, " "))), func(*rand.Rand) error {
 		var err error
 		recs, err = w.store.Load(context.Background(), partition, ids...)
 		w.mutateLoad(p, asked, recs)
+		seen = seen[:0]
 		for _, id := range ids {
-			n := -1
-			if h := w.histories[strings.TrimPrefix(id, "i/")]; h != nil {
+			n, h := -1, w.histories[strings.TrimPrefix(id, "i/")]
+			if h != nil {
 				n = len(h.versions) - 1
 			}
-			seen = append(seen, look{version: n})
+			seen = append(seen, look{of: h, version: n})
 		}
 		return err
 	})
@@ -157,9 +190,13 @@ func (l *link) Load(ctx context.Context, partition uint8, ids ...string) (recs [
 
 // Claim implements store.Store.
 func (l *link) Claim(ctx context.Context, max int, lease time.Duration) (due store.Due, err error) {
-	err = l.call(ctx, "claim", 0, func(*rand.Rand) error {
+	err = l.call(ctx, "claim", -1, 0, func(*rand.Rand) error {
 		var err error
 		due, err = l.p.w.store.Claim(context.Background(), max, lease)
+		due.Records = slices.DeleteFunc(due.Records, func(rec store.Record) bool {
+			_, away := l.p.w.gone(l.p, int(rec.Key.Partition))
+			return away
+		})
 		for _, rec := range due.Records {
 			l.p.w.event("%s claims %s", l.p.id, rec.Key.ID)
 		}
@@ -174,9 +211,15 @@ func (l *link) Claim(ctx context.Context, max int, lease time.Duration) (due sto
 // Scan implements store.Store.
 func (l *link) Scan(ctx context.Context, prefix string, yield func(store.Record) bool) error {
 	var found []store.Record
-	err := l.call(ctx, "scan", fingerprint([]byte(prefix)), func(*rand.Rand) error {
+	missing := false
+	err := l.call(ctx, "scan", -1, fingerprint([]byte(prefix)), func(*rand.Rand) error {
+		found, missing = nil, false
 		return l.p.w.store.Scan(context.Background(), prefix, func(rec store.Record) bool {
-			found = append(found, rec)
+			if _, away := l.p.w.gone(l.p, int(rec.Key.Partition)); away {
+				missing = true
+			} else {
+				found = append(found, rec)
+			}
 			return true
 		})
 	})
@@ -185,10 +228,41 @@ func (l *link) Scan(ctx context.Context, prefix string, yield func(store.Record)
 	}
 	for _, rec := range found {
 		if !yield(rec) {
-			break
+			return nil
 		}
 	}
+	if missing {
+		return store.ErrPartial
+	}
 	return nil
+}
+
+// remember is what a transaction is about to overwrite. w.mu is held.
+func (w *world) remember(txn store.Txn) undo {
+	u := undo{partition: txn.Partition}
+	if !w.forgets {
+		return u
+	}
+	for _, wr := range txn.Writes {
+		if recs, err := w.store.Load(context.Background(), txn.Partition, wr.ID); err == nil {
+			u.before = append(u.before, recs[0])
+		}
+	}
+	return u
+}
+
+// revert makes a record what it was. w.mu is held.
+func (w *world) revert(was store.Record) {
+	recs, err := w.store.Load(context.Background(), was.Key.Partition, was.Key.ID)
+	if err != nil || recs[0].Version == 0 && was.Data == nil {
+		return
+	}
+	w.n++
+	err = w.store.Commit(context.Background(), store.Txn{Partition: was.Key.Partition, Mark: [8]byte{0xff, 1, byte(w.n), byte(w.n >> 8), byte(w.n >> 16)},
+		Writes: []store.Write{{ID: was.Key.ID, Expect: recs[0].Version, Data: was.Data, Wake: was.Wake}}})
+	if err != nil {
+		w.violate("I0", "revert %s: %v", was.Key.ID, err)
+	}
 }
 
 // Now implements store.Store.

@@ -26,11 +26,15 @@ type scenario struct {
 	verbose bool
 
 	daemons  int
-	peers    int           // Alertmanagers of the cluster
+	ams      int           // Alertmanagers of the cluster
 	groups   int           // of alerts
 	faults   bool          // anything goes wrong at all
 	alone    bool          // one daemon that has its store for itself
 	lookup   bool          // Slack is asked for a message before it is sent again
+	island   bool          // daemons have a journal, and their store tries for a while
+	witness  bool          // Alertmanagers can be asked; they have silences, and are started anew
+	forgets  bool          // failovers forget the last commits, or all
+	rots     bool          // records are overwritten by something else
 	troubled time.Duration // how long things go wrong
 	peace    time.Duration // how long nothing does after that
 	deaf     map[string]bool
@@ -41,24 +45,38 @@ func draw(seed uint64, mutant string) scenario {
 	s := scenario{
 		seed: seed, mutant: mutant,
 		daemons:  1 + r.IntN(4),
-		peers:    1 + r.IntN(2),
+		ams:      1 + r.IntN(2),
 		groups:   2 + r.IntN(4),
 		faults:   r.IntN(10) != 0,
 		alone:    r.IntN(7) == 0,
 		lookup:   r.IntN(2) == 0,
-		troubled: time.Duration(6+r.IntN(10)) * time.Minute,
+		troubled: time.Duration(4+r.IntN(8)) * time.Minute,
 		peace:    5 * time.Minute,
 		deaf:     map[string]bool{},
 	}
+	q := rand.New(rand.NewPCG(seed, 2))
+	s.island, s.witness = s.faults && q.IntN(2) == 0, q.IntN(2) == 0
+	s.forgets, s.rots = s.faults && s.witness && q.IntN(2) == 0, s.faults && q.IntN(4) == 0
 	if s.daemons == 4 && r.IntN(2) == 0 {
 		s.daemons = 5
 	}
 	if mutant != "" { // a planted bug needs something to show on
 		s.alone = false
 		s.daemons = max(s.daemons, 2)
+		s.island, s.witness, s.forgets, s.rots = false, false, false, false
+		switch mutant {
+		case keepsNothing, forgetsJournal, dropsAnswers, dropsOutcomes:
+			s.faults, s.island = true, true
+		case seesNoSilence, believesFresh, seesAll:
+			s.faults, s.witness = true, true
+		case fetchesNothing:
+			s.faults, s.witness, s.forgets = true, true, true
+		case keepsRot:
+			s.faults, s.rots = true, true
+		}
 	}
 	if s.alone {
-		s.daemons = 1
+		s.daemons, s.island, s.forgets = 1, false, false
 	}
 	for _, who := range people {
 		if who == "gus" || who == "hal" { // the fallback team is there for everybody
@@ -89,16 +107,26 @@ type world struct {
 	daemons  []*daemon
 	channels map[string]*provider
 	groups   []*group
+	truth    map[uint64]*alert
+	peers    []*alertmanager
 
 	mu        sync.Mutex
 	hash      uint64
 	lines     []string
 	broken    []violation
 	trouble   map[string][]span // by what is troubled: "" for stores and daemons, else a channel
-	away      []span            // the store's outages, as planned so far
-	lossy     float64           // how many of the store's calls are lost
-	nobody    time.Time         // when the last process that ran ended
-	loud      float64           // how many of a channel's answers are bad
+	away      []outage          // the store's, as planned so far
+	mutings   []muting
+	ashore    map[string]*history  // incidents as they are on islands
+	alias     map[string]string    // ids of islands that turned out to be others
+	lapses    map[string]time.Time // incidents of which the store forgot something, and when last
+	marks     map[[8]byte]bool     // of transactions that were applied
+	undos     []undo
+	n         int // reverts
+	forgotAt  time.Time
+	lossy     float64   // how many of the store's calls are lost
+	nobody    time.Time // when the last process that ran ended
+	loud      float64   // how many of a channel's answers are bad
 	histories map[string]*history
 	order     []string // of histories
 	count     counts
@@ -110,6 +138,8 @@ type counts struct {
 	alerts, webhooks, refused, incidents, commits, conflicts int
 	posts, pages, edits, presses                             int
 	kills, stops, freezes, outages, reloads                  int
+	aliases, kept, failovers, forgotten, wipes, rotten       int
+	looks, silences, restarts, lostResolves                  int
 	duplicates                                               map[string]int // by cause
 	lateness, calmLateness, pageDelay, virtual               time.Duration
 }
@@ -128,11 +158,19 @@ func newWorld(t *testing.T, s scenario) *world {
 		channels:  map[string]*provider{},
 		trouble:   map[string][]span{},
 		histories: map[string]*history{},
+		truth:     map[uint64]*alert{},
+		ashore:    map[string]*history{},
+		alias:     map[string]string{},
+		lapses:    map[string]time.Time{},
+		marks:     map[[8]byte]bool{},
 		hash:      14695981039346656037,
 	}
 	w.count.duplicates = map[string]int{}
 	w.over, w.end = context.WithCancel(context.Background())
 	w.judge.init()
+	for range s.ams {
+		w.peers = append(w.peers, &alertmanager{since: time.Now().Add(-time.Hour)})
+	}
 	for _, name := range []string{"slack", "email"} {
 		w.channels[name] = newProvider(w, name)
 	}

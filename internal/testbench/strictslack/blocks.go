@@ -261,7 +261,7 @@ func (c *checker) element(at string, v any, actions map[string]bool, allowed []s
 		c.confirm(at+"/confirm", e["confirm"])
 	}
 	const common = "type action_id confirm focus_on_load "
-	fields := ""
+	var fields string
 	switch typ {
 	case "button":
 		fields = "text value url style accessibility_label visible_to_user_ids"

@@ -427,7 +427,8 @@ func (s *Slack) arguments(r *http.Request) (args url.Values, token, problem stri
 		args.Del("token")
 	case "application/json":
 		var fields map[string]json.RawMessage
-		if json.Unmarshal(body, &fields) != nil {
+		// No body is no arguments: so slack-go asks for a socket.
+		if len(body) > 0 && json.Unmarshal(body, &fields) != nil {
 			return args, token, "invalid_json"
 		}
 		for k, v := range fields {

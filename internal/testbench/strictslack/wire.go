@@ -1,6 +1,7 @@
 package strictslack
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -21,7 +22,8 @@ func (w wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	cut := true
 	func() {
 		defer func() {
-			if p := recover(); p != nil && p != http.ErrAbortHandler {
+			p := recover()
+			if err, ok := p.(error); p != nil && (!ok || !errors.Is(err, http.ErrAbortHandler)) {
 				panic(p)
 			}
 		}()
