@@ -30,7 +30,7 @@ func (s *Server) openForm(ctx context.Context, app Slack, press slack.Interactio
 	if err != nil {
 		s.log.Warn("form not opened", "incident", id, "err", err)
 		s.tellPresser(app, press, saidUnopened, "")
-		return nil
+		return nil //nolint:nilerr // nothing was to be stored, and the presser is told
 	}
 	s.later(func(ctx context.Context) {
 		form, refusal := s.form(ctx, app, press, id)
