@@ -272,9 +272,16 @@ func (s *stepper) skipUnreachable() {
 			return
 		}
 	}
-	if s.Deadline > s.now {
+	said := "no channel reaches " + strings.Join(s.Asked, ", ") + ": not waiting for them"
+	switch {
+	case s.Held && s.Hold != nil && s.Hold.Left > 0:
+		h := *s.Hold
+		h.Left = 0 // it goes on at once when the hold ends
+		s.Hold = &h
+		s.note(said, "")
+	case s.Deadline > s.now:
 		s.Deadline, s.RemindAt = s.now, 0
-		s.note("no channel reaches "+strings.Join(s.Asked, ", ")+": not waiting for them", "")
+		s.note(said, "")
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"callchain/config"
 	"callchain/escalation"
 	"callchain/escalation/store"
+	"callchain/internal/fault"
 	"callchain/notifiers"
 	"callchain/routing"
 	"callchain/routing/catalog"
@@ -181,6 +182,9 @@ func (s *Snapshot) env() escalation.Env {
 // Do takes an incident through an event that a person caused. The answer is
 // true when err is nil: what it says is stored.
 func (e *Engine) Do(ctx context.Context, id string, ev escalation.Event) (escalation.Incident, escalation.Answer, error) {
+	fault.Here("ack.before")
+	defer fault.Here("ack.after")
+	ctx = store.In(ctx, store.People)
 	if e.island != nil {
 		return e.island.do(ctx, id, ev)
 	}
@@ -274,6 +278,7 @@ func (e *Engine) applyAt(ctx context.Context, id string, ev escalation.Event, kn
 
 // Incident returns one incident.
 func (e *Engine) Incident(ctx context.Context, id string) (escalation.Incident, error) {
+	ctx = store.In(ctx, store.People)
 	l, err := e.load(ctx, id)
 	if err != nil && e.island != nil {
 		if inc, ok := e.island.incident(ctx, id); ok {

@@ -8,12 +8,14 @@ import (
 
 	"callchain/escalation"
 	"callchain/escalation/store"
+	"callchain/internal/fault"
 	"callchain/routing"
 )
 
 // Webhook keeps what an Alertmanager said: durable when it returns nil.
 func (e *Engine) Webhook(ctx context.Context, source string, w routing.Webhook) error {
 	received := time.Now()
+	ctx = store.In(ctx, store.Intake)
 	w, err := e.beats(ctx, source, w)
 	switch {
 	case len(w.Alerts) == 0:
@@ -92,6 +94,7 @@ func (e *Engine) take(ctx context.Context, in intake) error {
 			e.metrics.resolutions(out.Resolutions)
 			e.metrics.recorded(out.Facts)
 		}
+		fault.Here("ingest.after_commit")
 		e.ingestDone(incs, out.Incidents, now)
 		e.dispatch(t.taken, in.received)
 		return kept

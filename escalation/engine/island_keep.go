@@ -12,6 +12,7 @@ import (
 	"callchain/escalation"
 	"callchain/escalation/record"
 	"callchain/escalation/store"
+	"callchain/internal/fault"
 	"callchain/routing"
 	"callchain/routing/catalog"
 )
@@ -127,7 +128,9 @@ func (i *island) keep(p uint8, ev event) error {
 	i.mu.Lock()
 	part.coming++
 	i.mu.Unlock()
+	fault.Here("journal.before")
 	seq, err := i.journal.Append(data)
+	fault.Here("journal.after")
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	part.coming--

@@ -10,6 +10,7 @@ import (
 
 	"callchain/escalation"
 	"callchain/escalation/store"
+	"callchain/internal/fault"
 )
 
 // replay goes through what was kept for a partition, in the order in which it
@@ -38,6 +39,7 @@ func (i *island) replay(ctx context.Context, p uint8) {
 		seq := part.waiting[n]
 		next = seq + 1
 		i.mu.Unlock()
+		fault.Here("replay.before")
 
 		ev, err := i.read(seq)
 		switch {
@@ -63,6 +65,7 @@ func (i *island) replay(ctx context.Context, p uint8) {
 		default:
 			i.e.log.Error("an entry of the journal cannot be gone through and is left out: look after its incident by hand", "entry", seq, "source", ev.Source, "incident", ev.Incident, "err", err)
 		}
+		fault.Here("replay.before_mark")
 		if err := i.journal.Done(seq); err != nil {
 			i.e.log.Warn("the journal does not take it that an entry is done; it comes up again at the next start", "entry", seq, "err", err)
 		}

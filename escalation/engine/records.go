@@ -16,6 +16,7 @@ import (
 	"callchain/escalation"
 	"callchain/escalation/record"
 	"callchain/escalation/store"
+	"callchain/internal/fault"
 	"callchain/routing/report"
 )
 
@@ -289,7 +290,9 @@ func (e *Engine) commit(ctx context.Context, t *txn) error {
 		return nil
 	}
 	begin := time.Now()
+	fault.Here("commit.before")
 	err := e.store.Commit(ctx, store.Txn{Partition: t.partition, Writes: t.writes, Mark: mark(), Urgent: t.urgent})
+	fault.Here("commit.after")
 	switch {
 	case err == nil:
 		if e.shore == nil {

@@ -96,3 +96,50 @@ func TestStopUnderLoadOverRedis(t *testing.T) {
 		t.Errorf("a step was taken %v late: it waited for a lease", worst)
 	}
 }
+
+// A storm, and channels that hang with all their places taken, keep no answer of a
+// person from being stored. How fast that is BenchmarkAckInStorm tells.
+func TestAcknowledgementsInAStorm(t *testing.T) {
+	t.Parallel()
+	redis := testbench.StartRedis(t)
+	hangs := &fake{takes: time.Hour}
+	e := startReal(t, openRedis(t, redis.Addr, "storm"), hangs, hangs)
+	const acks = 20
+	for n := range acks {
+		if err := e.Webhook(t.Context(), "main", webhook(fmt.Sprint("Early", n), "parsoid", "page", true, time.Now())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list, _, err := e.Incidents(t.Context(), Filter{})
+	if err != nil || len(list) != acks {
+		t.Fatalf("%d incidents, %v", len(list), err)
+	}
+	var storm sync.WaitGroup
+	over := make(chan struct{})
+	for i := range 32 {
+		storm.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-over:
+					return
+				default:
+				}
+				if err := e.Webhook(t.Context(), "main", webhook(fmt.Sprint("Storm", i, "-", n), "parsoid", "page", true, time.Now())); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for _, inc := range list {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		begin := time.Now()
+		got, answer, err := e.Do(ctx, inc.ID, escalation.Acknowledge{By: escalation.Actor{Handle: "ana", Via: "slack"}})
+		cancel()
+		if err != nil || answer.Kind != escalation.Done || got.AcknowledgedBy() != "ana" {
+			t.Fatalf("after %v: %v, %v", time.Since(begin), answer, err)
+		}
+	}
+	close(over)
+	storm.Wait()
+}

@@ -11,6 +11,7 @@ import (
 
 	"callchain/escalation"
 	"callchain/escalation/store"
+	"callchain/internal/fault"
 )
 
 // Ready tells whether a webhook could be kept: in the store, if only in a part
@@ -110,6 +111,9 @@ func (e *Engine) Run(ctx context.Context) error {
 			}
 			e.sleep(ctx, 500*time.Millisecond)
 			continue
+		}
+		if len(due.Records) > 0 {
+			fault.Here("claim.after")
 		}
 		e.metrics.storeUp.Set(1)
 		e.hearing.well(e.store.Now())
@@ -288,7 +292,9 @@ func (e *Engine) dueIncident(ctx context.Context, rec store.Record) error {
 	if e.stopping.Err() != nil {
 		return e.giveBack(ctx, rec, e.store.Now()) // somebody else asks Alertmanager
 	}
+	fault.Here("tick.before_commit")
 	_, _, err = e.apply(ctx, l.ID, escalation.Tick{}, known, true)
+	fault.Here("tick.after_commit")
 	return err
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"callchain/escalation"
+	"callchain/internal/fault"
 	"callchain/notifiers"
 )
 
@@ -60,6 +61,7 @@ func (e *Engine) send(a attempt, received time.Time) {
 	leave := sync.OnceFunc(func() { <-e.slots[d.Channel] })
 	defer leave()
 
+	fault.Here("send.before")
 	// Somebody may have answered since the intent was committed.
 	cur, err := e.look(ctx, a.as)
 	if err != nil && e.island != nil && e.island.adopt(a, received, err) {
@@ -112,7 +114,9 @@ func (e *Engine) send(a attempt, received time.Time) {
 		if !received.IsZero() && d.Kind == escalation.PageDelivery && d.Attempt == 1 {
 			e.metrics.webhookToPage.Observe(time.Since(received).Seconds())
 		}
+		fault.Here("send.fenced")
 		res = ch.Deliver(ctx, msg)
+		fault.Here("send.after_read")
 		if res.Verdict == notifiers.Retry && res.After > 0 && d.Channel == notifiers.Slack {
 			e.turns.hold(d, escalation.At(e.store.Now().Add(res.After)))
 		}
@@ -210,6 +214,8 @@ func (e *Engine) record(a attempt, known *loaded, res notifiers.Result) {
 		once.Attempt, once.Of = -1, &d // it is none of those that are counted in the store
 		e.shore.keepResult(a.incident, once, d.Kind == escalation.PageDelivery)
 	}
+	fault.Here("result.before")
+	defer fault.Here("result.after")
 	// What is known is worth a minute of trying: without it the message is sent again.
 	for begin := time.Now(); ; {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)

@@ -19,6 +19,9 @@ const (
 	pressLane   = 256 // each of Slack's callbacks, mails' links and actions of the API
 	otherLane   = 256 // pages, lists, reports
 	machineLane = 32  // readiness, metrics, reload
+	// workLane is for webhooks that are complete: a storm that waits here leaves the
+	// processors to those whose turn it is, and to presses.
+	workLane = 32
 	// largeLane is for webhooks of more than large bytes: decoded they take up to
 	// twenty times the memory of their bodies.
 	largeLane = 2
@@ -27,11 +30,11 @@ const (
 	laneWithin = time.Second // how long a request waits for its lane
 )
 
-type lanes struct{ webhook, large, slack, link, act, machine, other lane }
+type lanes struct{ webhook, work, large, slack, link, act, machine, other lane }
 
 func newLanes() lanes {
 	return lanes{
-		webhook: make(lane, webhookLane), large: make(lane, largeLane),
+		webhook: make(lane, webhookLane), work: make(lane, workLane), large: make(lane, largeLane),
 		slack: make(lane, pressLane), link: make(lane, pressLane), act: make(lane, pressLane),
 		machine: make(lane, machineLane), other: make(lane, otherLane),
 	}

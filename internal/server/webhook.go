@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"callchain/escalation/engine"
+	"callchain/internal/fault"
 	"callchain/routing"
 )
 
@@ -84,6 +85,10 @@ func (s *Server) takeWebhook(w http.ResponseWriter, r *http.Request, v *view, na
 		// The sender or the network broke off: nothing is known about the body.
 		return &failure{status: http.StatusServiceUnavailable, detail: "the body could not be read to its end; try again", cause: err}
 	}
+	if !s.lanes.work.enter(r.Context(), storeWithin) {
+		return &failure{status: http.StatusServiceUnavailable, detail: "too many webhooks at once; try again"}
+	}
+	defer s.lanes.work.leave()
 	if len(body) > large {
 		if !s.lanes.large.enter(r.Context(), storeWithin) {
 			return &failure{status: http.StatusServiceUnavailable, detail: "other large webhooks are being taken in right now; try again"}
@@ -98,7 +103,10 @@ func (s *Server) takeWebhook(w http.ResponseWriter, r *http.Request, v *view, na
 	// come back with the same.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), storeWithin)
 	defer cancel()
-	if err := s.engine.Webhook(ctx, name, hook); err != nil {
+	fault.Here("ingest.parsed")
+	err = s.engine.Webhook(ctx, name, hook)
+	fault.Here("respond.before")
+	if err != nil {
 		return &failure{status: http.StatusServiceUnavailable, detail: "not stored; try again", cause: err}
 	}
 	for _, a := range hook.Alerts {

@@ -11,7 +11,12 @@ import (
 	"testing"
 )
 
-var buildOnce = sync.OnceValues(func() (string, error) {
+var (
+	buildOnce   = sync.OnceValues(func() (string, error) { return build("callchain") })
+	buildFaults = sync.OnceValues(func() (string, error) { return build("callchain-faultpoints", "-tags=faultpoints") })
+)
+
+func build(name string, flags ...string) (string, error) {
 	gomod, err := exec.Command("go", "env", "GOMOD").Output()
 	if err != nil {
 		return "", fmt.Errorf("find go.mod: %w", err)
@@ -23,16 +28,17 @@ var buildOnce = sync.OnceValues(func() (string, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("make a folder for the binary: %w", err)
 	}
-	binary := filepath.Join(dir, "callchain")
+	binary := filepath.Join(dir, name)
 	fresh := fmt.Sprintf("%s.%d", binary, os.Getpid())
-	if out, err := exec.Command("go", "build", "-o", fresh, "callchain/cmd/callchain").CombinedOutput(); err != nil {
+	args := append(append([]string{"build", "-o", fresh}, flags...), "callchain/cmd/callchain")
+	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
 	}
 	if err := os.Rename(fresh, binary); err != nil {
 		return "", fmt.Errorf("put the binary in its place: %w", err)
 	}
 	return binary, nil
-})
+}
 
 // Binary builds cmd/callchain, once per test binary, and returns its path.
 func Binary(t testing.TB) string {
@@ -50,6 +56,8 @@ type Daemon struct {
 	Env  []string // beside the test's own environment: "SSL_CERT_FILE=" + exim.CAFile
 	Dir  string   // where it runs; default a temporary folder
 	Addr string   // where it listens; default FreeAddr
+	// Faults runs a binary with fault points: see internal/fault.
+	Faults bool
 }
 
 // Callchain is a running daemon.
@@ -69,7 +77,14 @@ func StartCallchain(t testing.TB, args ...string) *Callchain {
 // Start builds callchain, starts the daemon and waits until it is ready.
 func (d Daemon) Start(t testing.TB) *Callchain {
 	t.Helper()
-	return d.start(t, Binary(t))
+	if !d.Faults {
+		return d.start(t, Binary(t))
+	}
+	path, err := buildFaults()
+	if err != nil {
+		t.Fatalf("build callchain with fault points: %v", err)
+	}
+	return d.start(t, path)
 }
 
 func (d Daemon) start(t testing.TB, binary string) *Callchain {

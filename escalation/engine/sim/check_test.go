@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"context"
 	"slices"
 	"strings"
@@ -109,6 +110,9 @@ func (w *world) committed(p *process, txn store.Txn) {
 	for _, wr := range txn.Writes {
 		w.event("%s commits %s version %d wake %d data %x", p.id, wr.ID, wr.Expect+1, store.Millis(wr.Wake), fingerprint(wr.Data))
 		kind, id, _ := strings.Cut(wr.ID, "/")
+		if strings.HasPrefix(wr.ID, "p/witness/") {
+			w.receivers = bytes.Contains(wr.Data, []byte(`"callchain"`))
+		}
 		if kind == "a" {
 			w.alias[id] = string(wr.Data)
 			w.judge.escalating[string(wr.Data)] += w.judge.escalating[id]
@@ -259,6 +263,11 @@ func (w *world) owePage(inc *escalation.Incident, d *escalation.Delivery, now ti
 		if !w.deaf[ch+" "+d.To] {
 			hears = append(hears, ch)
 		}
+	}
+	if slices.ContainsFunc(inc.Deliveries, func(o escalation.Delivery) bool {
+		return o.Kind == escalation.PageDelivery && o.To == d.To && o.Run == d.Run && o.Round == d.Round && o.Position == d.Position && o.Reached != 0
+	}) {
+		hears = nil // over the other channel, on an island
 	}
 	owe(inc.ID+" "+d.To, "the page of "+inc.ID+" to "+d.To, hears...)
 	if slices.Contains(hears, d.Channel) {
@@ -557,7 +566,7 @@ func (w *world) verdict() {
 	}
 	for _, g := range w.groups {
 		for _, a := range g.alerts {
-			if o := w.judge.lost[a.fp]; o != nil {
+			if o := w.judge.lost[a.fp]; o != nil && w.receivers {
 				w.judge.settled = append(w.judge.settled, o)
 			}
 		}
@@ -610,6 +619,8 @@ func (w *world) verdict() {
 				w.violate("I14", "alert %d is over and fires in %s", a.fp, inc.ID)
 			case a.firing && a.pages() && inc == nil && w.judge.kept[a.fp]:
 				w.violate("I18", "alert %d was kept in a journal, and is in no incident", a.fp)
+			case a.firing && a.pages() && inc == nil && w.witness && !w.receivers:
+				// Neither the store nor any process knows what is sent here.
 			case a.firing && a.pages() && inc == nil:
 				w.violate("I14", "alert %d fires and is in no incident", a.fp)
 			case a.firing && a.pages() && !inc.Open() && inc.ClosedBy == nil:

@@ -69,7 +69,7 @@ func (j *drive) Append(data []byte) (uint64, error) {
 	if r.IntN(50) == 0 {
 		took = between(r, 50*time.Millisecond, 600*time.Millisecond)
 	}
-	ghost := r.IntN(2) == 0
+	ghost := r.IntN(2) == 0 && p.alive()
 	err := p.wait(context.Background(), took)
 	w.mu.Lock()
 	if err != nil && !ghost || p.dead && !ghost {
@@ -206,7 +206,7 @@ func (b *beach) Commit(ctx context.Context, txn store.Txn) error {
 			w.leave(func(key string, o *owed) bool { return strings.HasPrefix(key, id+" ") })
 			continue
 		}
-		if to, from := inc.Place(), prev.inc.Place(); prev.inc.ID != "" && to != from {
+		if to, from := inc.Place(), prev.inc.Place(); prev.inc.ID != "" && to != from && from != (escalation.Place{}) {
 			w.violate("I2", "%s goes from step %v to %v on the island", id, from, to)
 		}
 		for i := range inc.Deliveries {

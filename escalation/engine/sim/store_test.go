@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"hash/fnv"
@@ -256,6 +257,9 @@ func (w *world) revert(was store.Record) {
 	recs, err := w.store.Load(context.Background(), was.Key.Partition, was.Key.ID)
 	if err != nil || recs[0].Version == 0 && was.Data == nil {
 		return
+	}
+	if strings.HasPrefix(was.Key.ID, "p/witness/") {
+		w.receivers = bytes.Contains(was.Data, []byte(`"callchain"`))
 	}
 	w.n++
 	err = w.store.Commit(context.Background(), store.Txn{Partition: was.Key.Partition, Mark: [8]byte{0xff, 1, byte(w.n), byte(w.n >> 8), byte(w.n >> 16)},

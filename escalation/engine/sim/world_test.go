@@ -122,7 +122,8 @@ type world struct {
 	lapses    map[string]time.Time // incidents of which the store forgot something, and when last
 	marks     map[[8]byte]bool     // of transactions that were applied
 	undos     []undo
-	n         int // reverts
+	n         int  // reverts
+	receivers bool // the store knows what Alertmanager sends here
 	forgotAt  time.Time
 	lossy     float64   // how many of the store's calls are lost
 	nobody    time.Time // when the last process that ran ended

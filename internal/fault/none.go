@@ -1,0 +1,6 @@
+//go:build !faultpoints
+
+package fault
+
+// Here is a place at which nothing happens.
+func Here(string) {}
