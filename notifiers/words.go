@@ -198,7 +198,7 @@ func Status(m Message) string {
 		return "It fires again and again: it pages no more for that. Acknowledge it to take it on."
 	case m.Kind != Reminder && past(m):
 		return "This went on to step " + fmt.Sprint(lastStep(in)) + ". You can still acknowledge it."
-	case in.Urgency != "" && !in.Urgency.Pages():
+	case in.Urgency != "" && !in.Urgency.Pages() && len(in.Paged) == 0:
 		return "Nobody is paged for this."
 	}
 	return ""

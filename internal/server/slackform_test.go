@@ -159,6 +159,8 @@ func TestFormIsSent(t *testing.T) {
 		{"not my service but one that is misspelt", "U01ANA", "disown", []string{"name", "parsoit"}, escalation.Answer{}, nil, nil, "errors name The catalog has no service and no team"},
 		{"unbreak now", "U01ANA", "declare", []string{"reason", "the site is down"}, escalation.Answer{Kind: escalation.Done}, nil,
 			[]escalation.Event{escalation.Declare{By: ana, Urgency: "unbreak_now"}, escalation.Remark{By: ana, Text: "the site is down"}}, ""},
+		{"unbreak now already", "U01ANA", "declare", nil, escalation.Answer{Kind: escalation.Unchanged}, nil,
+			[]escalation.Event{escalation.Declare{By: ana, Urgency: "unbreak_now"}}, "update It is unbreak now already"},
 		{"note", "U01ANA", "note", []string{"reason", "looking"}, escalation.Answer{Kind: escalation.Done}, nil, []escalation.Event{escalation.Remark{By: ana, Text: "looking"}}, ""},
 		{"an empty note", "U01ANA", "note", []string{"reason", " "}, escalation.Answer{}, nil, nil, "errors reason Write"},
 		{"store away", "U01ANA", "snooze", []string{"for", "1h"}, escalation.Answer{}, errStore,
