@@ -133,8 +133,9 @@ type part struct {
 	back    bool      // what was kept is being gone through: the inner starts nothing more
 	since   time.Time // it answers; zero: it does not
 	asked   time.Time
-	coming  int      // entries that are being written
-	waiting []uint64 // entries that are not gone through, in order
+	unborn  time.Time // since when an answer waits for its incident
+	coming  int       // entries that are being written
+	waiting []uint64  // entries that are not gone through, in order
 	results map[string][]result
 }
 

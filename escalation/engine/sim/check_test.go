@@ -230,7 +230,10 @@ func (w *world) moved(prev, next *version) {
 	if stepped || b.State != escalation.Triggered {
 		j.settle(j.hopeless, id, now)
 	}
-	if stepped && b.State == escalation.Triggered && len(b.Asked) > 0 && !slices.ContainsFunc(b.Asked, w.reachable) {
+	if b.Held {
+		delete(j.hopeless, id) // until it is over
+	}
+	if (stepped || a.Held) && !b.Held && b.State == escalation.Triggered && len(b.Asked) > 0 && !slices.ContainsFunc(b.Asked, w.reachable) {
 		j.hopeless[id] = &owed{invariant: "I11", what: "going on from a step of " + id + " that reaches nobody (" + strings.Join(b.Asked, ", ") + ")",
 			since: now, within: skipped, channels: []string{"slack+email"}}
 	}
