@@ -27,6 +27,7 @@ func (i *island) replay(ctx context.Context, p uint8) {
 	part := &i.parts[p]
 	deadline := time.Now().Add(landing)
 	refused := map[string]bool{} // groups, and incidents of them
+	full := false
 	for next := uint64(0); ctx.Err() == nil; {
 		// What the island is just sending has an outcome to tell.
 		for i.flying[p].Load() > 0 && time.Now().Before(deadline) && ctx.Err() == nil {
@@ -37,7 +38,7 @@ func (i *island) replay(ctx context.Context, p uint8) {
 		if n == len(part.waiting) {
 			switch {
 			case len(part.waiting) > 0 && len(refused) > 0:
-				part.away, part.full, part.since, part.back = false, true, time.Now(), false
+				part.away, part.full, part.since, part.back, part.landed = false, true, time.Now(), false, !full
 			case len(part.waiting)+part.coming == 0:
 				part.away, part.full, part.since, part.unborn, part.results = false, false, time.Time{}, time.Time{}, nil
 			}
@@ -61,6 +62,7 @@ func (i *island) replay(ctx context.Context, p uint8) {
 		case err == nil:
 		case errors.Is(err, store.ErrFull), errors.Is(err, errUnborn) && part.patient():
 			refused[ev.group()] = true
+			full = full || errors.Is(err, store.ErrFull) && ev.Webhook != nil
 			for _, id := range ev.Born {
 				refused[id] = true
 			}
@@ -180,7 +182,7 @@ func (i *island) forget(ctx context.Context, parts []uint8) {
 	done := map[uint8]bool{}
 	i.mu.Lock()
 	for _, p := range parts {
-		if part := &i.parts[p]; part.back && len(part.waiting) == 0 {
+		if part := &i.parts[p]; part.back && len(part.waiting) == 0 || part.landed {
 			done[p] = true
 		}
 	}
@@ -201,7 +203,7 @@ func (i *island) forget(ctx context.Context, parts []uint8) {
 	}
 	i.mu.Lock()
 	for p := range done {
-		i.parts[p].back = false
+		i.parts[p].back, i.parts[p].landed = false, false
 	}
 	i.mu.Unlock()
 }
@@ -263,9 +265,11 @@ func (a *again) settle(e *Engine, t *txn, w routing.Webhook, incs []loaded, out 
 		}
 		// The catalog of whoever opened it may have been another one: then it is about
 		// something else, and has the same alerts.
-		for n := range out.Incidents {
-			inc := &out.Incidents[n]
-			if to == "" && inc.Open() && slices.ContainsFunc(w.Alerts, func(al routing.WebhookAlert) bool { return al.Firing && inc.Episodes.Firing(al.Fingerprint) }) {
+		same := func(inc *escalation.Incident) bool {
+			return slices.ContainsFunc(w.Alerts, func(al routing.WebhookAlert) bool { return al.Firing && inc.Episodes.Firing(al.Fingerprint) })
+		}
+		for n := 0; to == "" && n < 2*len(out.Incidents); n++ { // rather an open one
+			if inc := &out.Incidents[n%len(out.Incidents)]; (inc.Open() || n >= len(out.Incidents)) && same(inc) {
 				to = inc.ID
 			}
 		}

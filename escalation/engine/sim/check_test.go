@@ -86,6 +86,7 @@ type judge struct {
 	over       map[uint64]bool      // resolved after that
 	taken      map[uint64]bool      // fires, and that was answered with 200
 	kept       map[uint64]bool      // and is in a journal only
+	ashore     map[uint64]bool      // it ever was in one
 	lost       map[uint64]*owed     // fires, and the store forgot it
 	recorded   []recorded
 }
@@ -93,7 +94,7 @@ type judge struct {
 func (j *judge) init() {
 	*j = judge{tries: map[string][]*attempt{}, leases: map[string]lease{}, pages: map[string]*owed{}, steps: map[string]*owed{},
 		hopeless: map[string]*owed{}, escalating: map[string]int{}, resolves: map[uint64]time.Time{}, sent: map[uint64]time.Time{}, over: map[uint64]bool{},
-		taken: map[uint64]bool{}, kept: map[uint64]bool{}, lost: map[uint64]*owed{}}
+		taken: map[uint64]bool{}, kept: map[uint64]bool{}, ashore: map[uint64]bool{}, lost: map[uint64]*owed{}}
 }
 
 func (j *judge) settle(m map[string]*owed, key string, done time.Time) {
@@ -458,6 +459,7 @@ func (j *judge) answered(w *world, wh routing.Webhook, err error) {
 				}
 			}
 		}
+		j.ashore[a.Fingerprint] = j.ashore[a.Fingerprint] || len(w.away) > 0
 		if kept := slices.ContainsFunc(w.daemons, func(d *daemon) bool { return d.disk.has(a.Fingerprint) }); kept && !found {
 			j.kept[a.Fingerprint], found = true, true
 		}
@@ -618,7 +620,10 @@ func (w *world) verdict() {
 		for _, a := range g.alerts {
 			inc := stored[a.fp]
 			switch {
-			case !a.firing && inc != nil && (inc.Open() || !w.witness): // whose resolve was lost may stay in a closed one
+			case !a.firing && inc != nil && !inc.Open() && w.witness: // whose resolve was lost may stay in a closed one
+			case !a.firing && inc != nil && w.judge.ashore[a.fp] && !w.witness:
+				// A copy of its firing lay in a journal for longer than late copies are known as such.
+			case !a.firing && inc != nil:
 				w.violate("I14", "alert %d is over and fires in %s", a.fp, inc.ID)
 			case a.firing && a.pages() && inc == nil && w.judge.kept[a.fp]:
 				w.violate("I18", "alert %d was kept in a journal, and is in no incident", a.fp)
