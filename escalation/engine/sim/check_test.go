@@ -414,6 +414,8 @@ func (w *world) cause(a *attempt) string {
 		return "process killed"
 	case w.stalled(a.p, a.began.Add(-30*time.Second), w.now()):
 		return "process stood still"
+	case a.ashore && (a.ended.IsZero() || a.ended.Sub(a.began) > 10*time.Second): // longer than is waited for it
+		return "under way when the store was back"
 	case a.ashore && !slices.ContainsFunc(a.p.refusals, func(at time.Time) bool { return at.After(a.began) }):
 		return "" // what came of it is in the journal
 	case len(a.p.losses) > 0 && a.p.losses[len(a.p.losses)-1].After(a.began):
