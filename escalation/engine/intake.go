@@ -70,7 +70,7 @@ func (e *Engine) take(ctx context.Context, in intake) error {
 			continue
 		}
 		t := txn{partition: partition}
-		in.again.settle(e, &t, incs, &out, now, snap.env())
+		in.again.settle(e, &t, in.w, incs, &out, now, snap.env())
 		if err := t.group(e, group, out.Group); err != nil {
 			return err
 		}
