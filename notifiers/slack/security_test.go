@@ -124,7 +124,7 @@ func TestNothingForOthers(t *testing.T) {
 			t.Errorf("%s pretends to be somebody: %v", c.Method, c.Args)
 		}
 	}
-	if strictslack.Live(m.Text) != nil {
-		t.Errorf("live in the text: %v", strictslack.Live(m.Text))
+	if live := strictslack.Live(m.Text); live != nil {
+		t.Errorf("live in the text for the phone: %v", live)
 	}
 }

@@ -86,6 +86,7 @@ type judge struct {
 	over       map[uint64]bool      // resolved after that
 	taken      map[uint64]bool      // fires, and that was answered with 200
 	kept       map[uint64]bool      // and is in a journal only
+	ashore     map[uint64]bool      // it ever was in one
 	lost       map[uint64]*owed     // fires, and the store forgot it
 	recorded   []recorded
 }
@@ -93,7 +94,7 @@ type judge struct {
 func (j *judge) init() {
 	*j = judge{tries: map[string][]*attempt{}, leases: map[string]lease{}, pages: map[string]*owed{}, steps: map[string]*owed{},
 		hopeless: map[string]*owed{}, escalating: map[string]int{}, resolves: map[uint64]time.Time{}, sent: map[uint64]time.Time{}, over: map[uint64]bool{},
-		taken: map[uint64]bool{}, kept: map[uint64]bool{}, lost: map[uint64]*owed{}}
+		taken: map[uint64]bool{}, kept: map[uint64]bool{}, ashore: map[uint64]bool{}, lost: map[uint64]*owed{}}
 }
 
 func (j *judge) settle(m map[string]*owed, key string, done time.Time) {
@@ -230,7 +231,10 @@ func (w *world) moved(prev, next *version) {
 	if stepped || b.State != escalation.Triggered {
 		j.settle(j.hopeless, id, now)
 	}
-	if stepped && b.State == escalation.Triggered && len(b.Asked) > 0 && !slices.ContainsFunc(b.Asked, w.reachable) {
+	if b.Held {
+		delete(j.hopeless, id) // until it is over
+	}
+	if (stepped || a.Held) && !b.Held && b.State == escalation.Triggered && len(b.Asked) > 0 && !slices.ContainsFunc(b.Asked, w.reachable) {
 		j.hopeless[id] = &owed{invariant: "I11", what: "going on from a step of " + id + " that reaches nobody (" + strings.Join(b.Asked, ", ") + ")",
 			since: now, within: skipped, channels: []string{"slack+email"}}
 	}
@@ -410,6 +414,8 @@ func (w *world) cause(a *attempt) string {
 		return "process killed"
 	case w.stalled(a.p, a.began.Add(-30*time.Second), w.now()):
 		return "process stood still"
+	case a.ashore && (a.ended.IsZero() || a.ended.Sub(a.began) > 10*time.Second): // longer than is waited for it
+		return "under way when the store was back"
 	case a.ashore && !slices.ContainsFunc(a.p.refusals, func(at time.Time) bool { return at.After(a.began) }):
 		return "" // what came of it is in the journal
 	case len(a.p.losses) > 0 && a.p.losses[len(a.p.losses)-1].After(a.began):
@@ -455,6 +461,7 @@ func (j *judge) answered(w *world, wh routing.Webhook, err error) {
 				}
 			}
 		}
+		j.ashore[a.Fingerprint] = j.ashore[a.Fingerprint] || len(w.away) > 0
 		if kept := slices.ContainsFunc(w.daemons, func(d *daemon) bool { return d.disk.has(a.Fingerprint) }); kept && !found {
 			j.kept[a.Fingerprint], found = true, true
 		}
@@ -615,7 +622,10 @@ func (w *world) verdict() {
 		for _, a := range g.alerts {
 			inc := stored[a.fp]
 			switch {
-			case !a.firing && inc != nil && (inc.Open() || !w.witness): // whose resolve was lost may stay in a closed one
+			case !a.firing && inc != nil && !inc.Open() && w.witness: // whose resolve was lost may stay in a closed one
+			case !a.firing && inc != nil && w.judge.ashore[a.fp] && !w.witness:
+				// A copy of its firing lay in a journal for longer than late copies are known as such.
+			case !a.firing && inc != nil:
 				w.violate("I14", "alert %d is over and fires in %s", a.fp, inc.ID)
 			case a.firing && a.pages() && inc == nil && w.judge.kept[a.fp]:
 				w.violate("I18", "alert %d was kept in a journal, and is in no incident", a.fp)
