@@ -311,6 +311,8 @@ func (w *world) leased(v *version, was, is *escalation.Delivery) {
 	l, known := j.leases[is.ID]
 	// Its outcome and the next attempt may come in one commit.
 	ended := slices.ContainsFunc(j.tries[is.ID], func(a *attempt) bool { return a.n == l.n && !a.ended.IsZero() })
+	// So may that of an attempt before, whose outcome was kept on an island.
+	ended = ended || was.Reached == 0 && is.Reached != 0
 	taken := was.Status == escalation.InFlight && !ended && (is.Attempt > was.Attempt || is.Status != escalation.InFlight && is.Maybe > was.Maybe)
 	if known && taken && l.n == was.Attempt {
 		held := v.at.Sub(l.at)
