@@ -266,8 +266,11 @@ func (ck *checker) notifiers() {
 	if s := n.Slack; s != nil {
 		ck.url("notifiers.slack.api_url", &s.APIURL)
 		ck.required(s.Pos, "notifiers.slack", "bot_token_file", s.BotTokenFile, "secrets/slack-bot-token")
-		if s.SigningSecretFile.V == "" && s.AppTokenFile.V == "" {
-			ck.warnf(s.Pos, "notifiers.slack: signing_secret_file is missing; buttons and commands in Slack cannot work without it")
+		switch signed, socket := s.SigningSecretFile.V != "", s.AppTokenFile.V != ""; {
+		case !signed && !socket:
+			ck.warnf(s.Pos, "notifiers.slack: app_token_file (Socket Mode) and signing_secret_file (signed requests) are missing; buttons and commands in Slack cannot work without one of them")
+		case signed && socket:
+			ck.warnf(s.SigningSecretFile.Pos, "notifiers.slack.signing_secret_file: app_token_file is there too, so Socket Mode is used; remove signing_secret_file when Socket Mode is on in the app's settings: until then Slack goes on with signed requests, which are taken")
 		}
 	}
 	if e := n.Email; e != nil {

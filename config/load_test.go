@@ -101,7 +101,7 @@ func TestExampleLoads(t *testing.T) {
 	if err := ps.Err(); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := len(ps.Warnings()), 5; got != want {
+	if got, want := len(ps.Warnings()), 3; got != want {
 		t.Errorf("%d warnings, want %d:\n%v", got, want, ps)
 	}
 	if got, want := c.ExternalURL.V, "http://pager.shop.example:9321"; got != want {

@@ -12,12 +12,6 @@ type unbuilt[T any] struct {
 
 var unbuiltConfig = []unbuilt[Config]{
 	{func(c *Config) Pos {
-		if s := c.Notifiers.Slack; s != nil && s.AppTokenFile.V != "" {
-			return s.AppTokenFile.Pos
-		}
-		return Pos{}
-	}, Error, "notifiers.slack.app_token_file: Socket Mode is not built yet; remove app_token_file and use signing_secret_file with signed HTTP callbacks"},
-	{func(c *Config) Pos {
 		return first(c.Notifiers.Webhooks, func(w Webhook) Pos { return w.Pos })
 	}, Warning, "notifiers.webhooks: not built yet, nothing is sent to them"},
 	{func(c *Config) Pos {
@@ -28,14 +22,6 @@ var unbuiltConfig = []unbuilt[Config]{
 	}, Warning, "web.auth: not built yet, the web pages know nobody and are read-only"},
 	{func(c *Config) Pos { return c.Notifiers.MaxPagesPerMinute.Pos },
 		Warning, "notifiers.max_pages_per_minute: not built yet, every incident is a page of its own"},
-	{func(c *Config) Pos { return c.Escalation.AckExpires.Pos },
-		Warning, "escalation.ack_expires: not built yet, an acknowledgement stays until somebody changes it"},
-	{func(c *Config) Pos {
-		if c.Escalation.NewAlerts.V == "repage" {
-			return c.Escalation.NewAlerts.Pos
-		}
-		return Pos{}
-	}, Warning, "escalation.new_alerts: repage is not built yet, new alerts of an open incident page nobody"},
 }
 
 var unbuiltCatalog = []unbuilt[Catalog]{

@@ -84,6 +84,8 @@ func (s *stepper) observe(ev Observe) Answer {
 		s.start()
 	case s.Episodes.highest().Rank() > s.Urgency.Rank():
 		s.rise("an alert of higher urgency fires", "")
+	case added > 0 && paging && s.doubled(added):
+		s.grown(fmt.Sprintf("%d more %s: %d in all, at least twice as many as were paged for", added, fires(added), s.Firing()))
 	case added > 0:
 		if s.Held && paging {
 			s.release("another alert fires")
@@ -110,6 +112,34 @@ func (s *stepper) observe(ev Observe) Answer {
 		return Answer{Kind: Unchanged}
 	}
 	return Answer{Kind: Done}
+}
+
+// doubled tells whether so many alerts were added that people are to be paged
+// again. Who snoozed it decided that they are not.
+func (s *stepper) doubled(added int) bool {
+	size := s.Size
+	if size == 0 {
+		size = s.Firing() - added
+	}
+	return s.env.Settings.NewAlerts.V == "repage" && s.Urgency.Pages() && s.State != Snoozed && s.Firing() >= 2*size
+}
+
+// grown pages again. A chain that runs is not put back to its beginning for it:
+// those who are asked now are rung.
+func (s *stepper) grown(why string) {
+	if s.State == Acknowledged || s.Exhausted {
+		s.restart(why, "")
+		return
+	}
+	if s.Held {
+		s.release("another alert fires")
+	}
+	s.Size = s.Firing()
+	s.note(why, "")
+	for _, h := range s.Asked {
+		s.remind(h)
+	}
+	s.Rev++
 }
 
 // still is the number of alerts that keep the incident open: in an incident that
@@ -146,26 +176,44 @@ func (s *stepper) show(a Alert) {
 // flappingAfter is how many times an incident may fire again and page at once.
 const flappingAfter = 5
 
+// Flapping tells whether it fired again so often that firing again pages nobody
+// at once any more.
+func (inc *Incident) Flapping() bool { return inc.Opens >= flappingAfter }
+
 // reopen goes on where the incident was: with whoever had acknowledged it not
-// long ago, else at the step that the chain had reached.
+// long ago, snoozed if it was, else at the step that the chain had reached.
 func (s *stepper) reopen() {
 	was := s.Urgency
 	s.State, s.ClosedAt, s.ArchiveAt, s.ClosedBy = Triggered, 0, 0, nil
 	s.Opens++
 	s.FactDay = s.env.Day(s.at)
+	s.uphold()
 	s.Urgency = s.Episodes.highest()
+	s.setUrgency(s.Declared)
+	if !s.Urgency.Pages() {
+		s.Round = 0 // it fires for less than it did: no chain
+	}
 	again := "fires again: " + s.alertWords(s.Firing())
 	worse := s.Urgency.Rank() > was.Rank()
-	if s.Ack != nil && !worse && s.now < s.Ack.At.plus(s.env.Settings.AckExpires.For(s.Urgency)) {
+	if s.Ack != nil && !worse && s.holds(s.Ack) {
 		s.State = Acknowledged
 		s.note(again+"; it stays with "+s.Ack.String(), s.Ack.Handle).Mention = s.Ack.Handle
 		s.Rev++
 		return
 	}
-	s.Ack = nil
+	if s.SnoozedUntil > s.now && !worse {
+		s.State = Snoozed
+		s.note(again+"; it is snoozed until "+clock(s.SnoozedUntil), "")
+		s.Rev++
+		return
+	}
+	s.Ack, s.SnoozedUntil, s.SnoozedBy = nil, 0, nil
 	flapping := s.Opens > flappingAfter
-	if flapping {
-		again += "; it flaps, so firing again pages nobody at once any more"
+	switch {
+	case flapping:
+		again += "; it flaps, so that pages nobody at once"
+	case s.Flapping():
+		again += "; it flaps: from now on firing again pages nobody at once"
 	}
 	s.note(again, "")
 	s.boards()
@@ -205,8 +253,13 @@ func (s *stepper) resume(quietly bool) {
 func (s *stepper) rise(why, by string) {
 	old := s.Urgency
 	s.setUrgency(s.Episodes.highest())
-	s.note(fmt.Sprintf("urgency rises from %s to %s: %s", old, s.Urgency, why), by)
-	s.State, s.Ack = Triggered, nil
+	s.restart(fmt.Sprintf("urgency rises from %s to %s: %s", old, s.Urgency, why), by)
+}
+
+// restart begins anew at step 1, whoever has acknowledged or snoozed it.
+func (s *stepper) restart(why, by string) {
+	s.note(why, by)
+	s.State, s.Ack, s.SnoozedUntil, s.SnoozedBy = Triggered, nil, 0, nil
 	s.boards()
 	s.start()
 }
@@ -221,6 +274,7 @@ func (s *stepper) setUrgency(u config.Urgency) {
 func (s *stepper) start() {
 	s.Rev++
 	s.FiredAt = s.now
+	s.Size = s.Firing()
 	if s.Urgency.Pages() {
 		s.startChain()
 		return

@@ -15,7 +15,8 @@ import (
 
 func (s *stepper) startChain() {
 	s.Run++
-	s.Exhausted, s.ExhaustAt = false, 0
+	s.stopTimers()
+	s.Exhausted = false
 	s.Round, s.RoundPaged = 1, nil
 	s.enter(s.chain(0, nil), "")
 }
@@ -27,6 +28,7 @@ func (s *stepper) enter(c routing.Chain, by string) {
 		return
 	}
 	s.endHold()
+	s.Detour = nil
 	step := c.Steps[0]
 	for _, r := range c.Risks {
 		s.risk(r)
@@ -38,15 +40,18 @@ func (s *stepper) enter(c routing.Chain, by string) {
 	s.Deadline = s.now.plus(max(step.AckWithin, time.Millisecond))
 	s.armReminder(c.RemindEvery)
 	s.Asked = step.People
+	if len(s.Asked) > 1 { // who just said that it is not theirs is not rung again
+		s.Asked = slices.DeleteFunc(slices.Clone(s.Asked), func(h string) bool { return h == s.spare })
+	}
 	var reminded, paged []string
-	for _, h := range step.People {
+	for _, h := range s.Asked {
 		if slices.Contains(s.RoundPaged, h) {
 			reminded = append(reminded, h)
 			s.remind(h)
 			continue
 		}
 		paged = append(paged, h)
-		s.page(h, step)
+		s.page(h, step.Notify, step.Reason, 0)
 	}
 	var what []string
 	if len(paged) > 0 {
@@ -74,11 +79,12 @@ func (s *stepper) armReminder(every time.Duration) {
 	}
 }
 
-// page asks one person, on all their channels at once.
-func (s *stepper) page(handle string, step routing.Step) {
-	s.RoundPaged = append(s.RoundPaged, handle)
+// page asks one person, on all their channels at once. as is a step's notify;
+// hand is now when they are asked out of the chain's order, else 0.
+func (s *stepper) page(handle, as, why string, hand Instant) {
+	s.RoundPaged = union(s.RoundPaged, []string{handle})
 	if !slices.ContainsFunc(s.Paged, func(p Paged) bool { return p.Handle == handle }) {
-		s.Paged = append(s.Paged, Paged{Handle: handle, As: step.Notify, At: s.now, Step: s.Position})
+		s.Paged = append(s.Paged, Paged{Handle: handle, As: as, At: s.now, Step: s.Position})
 	}
 	channels := s.env.contact(handle)
 	if len(channels) == 0 {
@@ -89,7 +95,7 @@ func (s *stepper) page(handle string, step routing.Step) {
 		s.supersede(handle)
 	}
 	for _, ch := range channels {
-		s.add(s.pageDelivery(handle, ch, step.Notify, step.Reason))
+		s.add(s.pageDelivery(handle, ch, as, why, hand))
 	}
 }
 
@@ -112,12 +118,16 @@ func (s *stepper) supersede(handle string) {
 	}
 }
 
-func (s *stepper) pageDelivery(handle string, ch contact, as, why string) Delivery {
-	return Delivery{
+func (s *stepper) pageDelivery(handle string, ch contact, as, why string, hand Instant) Delivery {
+	d := Delivery{
 		ID:   deliveryID(s.ID, s.Run, s.Round, s.Exhausts, s.Step, handle, ch.channel),
 		Kind: PageDelivery, Channel: ch.channel, To: handle, Address: ch.address,
-		As: as, Why: why, Run: s.Run, Round: s.Round, Position: s.Position,
+		As: as, Why: why, Run: s.Run, Round: s.Round, Position: s.Position, Hand: hand,
 	}
+	if hand != 0 {
+		d.ID = deliveryID(d.ID, "hand", hand)
+	}
+	return d
 }
 
 // remind rings again in the thread of the person's last page.
@@ -130,7 +140,7 @@ func (s *stepper) remind(handle string) {
 		s.add(Delivery{
 			ID:   deliveryID(s.ID, "reminder", s.now, handle, ch),
 			Kind: ReminderDelivery, Channel: ch, To: handle, Address: page.Address, Parent: page.ID,
-			As: page.As, Why: page.Why, Run: s.Run, Round: s.Round, Position: s.Position,
+			As: page.As, Why: page.Why, Run: s.Run, Round: s.Round, Position: s.Position, Hand: page.Hand,
 		})
 	}
 }
@@ -146,7 +156,21 @@ func (s *stepper) lastPage(handle, channel string) *Delivery {
 
 // advance takes the next step, the next round, or ends the chain.
 func (s *stepper) advance(by string) {
-	c := s.chain(s.Through+1, s.RoundPaged)
+	if s.Detour != nil && s.detour(by) {
+		return
+	}
+	from, paged := s.Ahead()
+	if s.Detour != nil {
+		s.Detour = nil
+		s.Run++
+	}
+	if !s.Urgency.Pages() { // it was reassigned; by itself it pages nobody
+		s.stopTimers()
+		s.note("nobody answered who was asked", "")
+		s.Rev++
+		return
+	}
+	c := s.chain(from, paged)
 	if len(c.Steps) == 0 {
 		if s.Round >= c.Rounds {
 			s.exhaust()
@@ -162,6 +186,9 @@ func (s *stepper) advance(by string) {
 
 // left tells whether advance would page somebody.
 func (s *stepper) left() bool {
+	if s.Detour != nil {
+		return true
+	}
 	c := s.chain(s.Through+1, s.RoundPaged)
 	return len(c.Steps) > 0 || s.Round < c.Rounds
 }
@@ -211,7 +238,7 @@ func (s *stepper) exhaustedAgain() {
 		step.Reason = fmt.Sprintf("nobody has answered for %v, so the fallback team is asked again", since)
 		s.RoundPaged = nil
 		for _, h := range step.People {
-			s.page(h, step)
+			s.page(h, step.Notify, step.Reason, 0)
 		}
 		s.note("still nobody: paged "+strings.Join(step.People, ", ")+" of the fallback team again", "").Ring = true
 		return
@@ -230,6 +257,7 @@ func (s *stepper) exhaustedAgain() {
 
 func (s *stepper) stopTimers() {
 	s.Deadline, s.RemindAt, s.ExhaustAt, s.Asked = 0, 0, 0, nil
+	s.Detour, s.Beside = nil, nil
 	s.endHold()
 }
 
@@ -293,7 +321,16 @@ func (s *stepper) tick() Answer {
 		s.markStale()
 		changed = true
 	}
+	if s.beside() {
+		changed = true
+	}
 	switch {
+	case s.unpaused(s.now):
+		s.unpause()
+		changed = true
+	case s.State == Acknowledged && s.Ack != nil && s.Ack.Asked == 0 && s.Ack.AskAt.due(s.now):
+		s.ask()
+		changed = true
 	case s.State == Triggered && s.holdUntil().due(s.now):
 		s.release("Alertmanager does not say any more that it is silenced or inhibited")
 		changed = true

@@ -21,6 +21,7 @@ const (
 	ThreadDelivery   DeliveryKind = "thread"
 	NoticeDelivery   DeliveryKind = "notice"
 	ReportDelivery   DeliveryKind = "report"
+	QuestionDelivery DeliveryKind = "question"
 )
 
 // Status is where a delivery stands.
@@ -50,11 +51,12 @@ type Delivery struct {
 	ReadOnly bool         `json:"y,omitempty"`  // a board without buttons
 	Parent   string       `json:"pa,omitempty"` // thread, reminder, told: the delivery whose thread it joins
 
-	As       string `json:"as,omitempty"` // page: the step's notify
-	Why      string `json:"w,omitempty"`  // page: the step's reason
-	Run      int    `json:"rn,omitempty"`
-	Round    int    `json:"ro,omitempty"`
-	Position int    `json:"sp,omitempty"`
+	As       string  `json:"as,omitempty"` // page: the step's notify
+	Why      string  `json:"w,omitempty"`  // page: the step's reason
+	Run      int     `json:"rn,omitempty"`
+	Round    int     `json:"ro,omitempty"`
+	Position int     `json:"sp,omitempty"`
+	Hand     Instant `json:"hd,omitempty"` // page, reminder: when they were asked out of the chain's order
 
 	Status  Status  `json:"s"`
 	At      Instant `json:"t"`            // pending: not before

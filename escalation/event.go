@@ -35,6 +35,12 @@ type Tick struct{}
 // for their leases to run out.
 type Abandoned struct{ Before Instant }
 
+// Unsent says that an attempt was taken and will not be begun: it is due again at once.
+type Unsent struct {
+	Delivery string
+	Attempt  int
+}
+
 // Renew says that an attempt is still being made.
 type Renew struct {
 	Delivery string
@@ -67,7 +73,8 @@ type ResolveByHand struct{ By Actor }
 // that it had reached.
 type Unacknowledge struct{ By Actor }
 
-// StillOn renews an acknowledgement that is about to end.
+// StillOn renews an acknowledgement that is about to end. Only whoever has
+// acknowledged can say so; so does their Acknowledge, once they were asked.
 type StillOn struct{ By Actor }
 
 // EscalateTo pages somebody in particular at once, beside whoever has
@@ -87,7 +94,8 @@ type Reassign struct {
 	To       string
 }
 
-// Snooze pauses paging until an instant.
+// Snooze pauses paging until an instant, at most MaxSnooze away. It ends an
+// acknowledgement.
 type Snooze struct {
 	By       Actor
 	TakeOver bool
@@ -101,7 +109,7 @@ type Declare struct {
 	Urgency config.Urgency
 }
 
-// Remark is a note for the timeline.
+// Remark is a note for the timeline, of at most MaxRemark characters.
 type Remark struct {
 	By   Actor
 	Text string
@@ -125,6 +133,8 @@ type Result struct {
 	Ref      Ref
 	After    int64  // milliseconds that the channel asked us to wait; 0: no wish
 	Error    string // for people; no secrets
+	Found    bool   // of a message in doubt: it was there, and was not sent again
+	Cure     bool   // it ends only when a person does something; of a refusal: the address is wrong
 
 	// Of is a page that was sent while the record could not be read: it may be one
 	// over a person's other channel, of which the record does not know yet.
@@ -147,6 +157,7 @@ const (
 func (Observe) event()       {}
 func (Tick) event()          {}
 func (Abandoned) event()     {}
+func (Unsent) event()        {}
 func (Renew) event()         {}
 func (Acknowledge) event()   {}
 func (Escalate) event()      {}
@@ -176,6 +187,8 @@ const (
 	NotAcked   AnswerKind = "not_acknowledged" // nobody has acknowledged it now
 	NoTarget   AnswerKind = "no_target"        // To names nobody whom the catalog knows and a channel reaches
 	BadTime    AnswerKind = "bad_time"         // until is past, or too far away
+	NotHigher  AnswerKind = "not_higher"       // a declared urgency that is lower than it has: it never falls
+	Practice   AnswerKind = "practice"         // it is a test page or a drill: nothing is broken
 	Recorded   AnswerKind = "recorded"         // kept on disk while the store is away; what it does is decided later
 )
 
@@ -183,5 +196,6 @@ const (
 type Answer struct {
 	Kind AnswerKind
 	By   Actor
-	At   Instant
+	At   Instant // Done: when what was renewed had been acknowledged first
+	Why  string  // NoTarget, BadTime: the reason, and what to do
 }

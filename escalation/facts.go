@@ -39,7 +39,8 @@ func Facts(before, after *Incident, now time.Time, env Env) []report.Event {
 		rest.Pages = after.Woken - before.Woken
 	}
 	rest.Escalations = after.Moves - before.Moves
-	if a := after.Ack; a != nil && (before.Ack == nil || before.Ack.At != a.At) {
+	handedOver := before.State == Acknowledged // it was answered before
+	if a := after.Ack; a != nil && !handedOver && (before.Ack == nil || before.Ack.At != a.At) {
 		rest.Ack = &report.Ack{By: a.Handle, Seconds: max(0, int((a.At-after.FiredAt)/1000)), Incident: after.ID, Heroics: a.Heroic}
 		if t := env.Router.Catalog().TeamOf(a.Handle); t != nil {
 			rest.Ack.Team = t.Name

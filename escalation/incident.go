@@ -45,6 +45,7 @@ const (
 	Test   Kind = "test"      // a test page to one person
 	Missed Kind = "heartbeat" // a heartbeat that is missed; no report counts it
 	Drill  Kind = "drill"     // a page through a real chain that people asked for; likewise
+	ByHand Kind = "hand"      // a page that somebody sent; likewise: it is a person's judgement, and says nothing of alerts
 	Notice Kind = "notice"    // callchain speaks about itself; sent once, never listed
 	Report Kind = "report"    // the weekly report to one recipient; likewise
 )
@@ -52,7 +53,7 @@ const (
 // State is what people see first.
 type State string
 
-// The states. Snoozed is reached by actions that are not built yet.
+// The states.
 const (
 	Triggered    State = "triggered"
 	Acknowledged State = "acknowledged"
@@ -82,7 +83,8 @@ type Incident struct {
 	AlsoAffected []string           `json:"aa,omitempty"`
 	Confidential bool               `json:"co,omitempty"`
 	Title        string             `json:"ti,omitempty"` // of a notice
-	Body         string             `json:"bo,omitempty"` // of a notice
+	Body         string             `json:"bo,omitempty"` // of a notice; of a page by hand: what somebody wrote
+	Sender       *Actor             `json:"sn,omitempty"` // of a page by hand
 
 	// Where it stands.
 	State     State          `json:"st"`
@@ -99,7 +101,11 @@ type Incident struct {
 	Archived  bool           `json:"av,omitempty"` // it cannot any more; stores keep it apart
 	Opens     int            `json:"op,omitempty"` // how often it fired again after it was resolved
 	Ack       *Ack           `json:"ac,omitempty"` // of the acknowledged state; kept when resolved
-	ClosedBy  *Actor         `json:"cb,omitempty"` // who resolved it by hand
+	Declared  config.Urgency `json:"du,omitempty"` // what somebody said it is; it stays at least that
+	// Of the snoozed state; kept when resolved: it is snoozed if it fires again before.
+	SnoozedUntil Instant `json:"su,omitempty"`
+	SnoozedBy    *Actor  `json:"sb,omitempty"`
+	ClosedBy     *Actor  `json:"cb,omitempty"` // who resolved it by hand
 
 	// The alerts.
 	Episodes  Episodes `json:"ep,omitempty"` // every firing one
@@ -129,9 +135,12 @@ type Incident struct {
 	Paged      []Paged  `json:"pg,omitempty"`  // everybody paged so far, in order
 	ExhaustAt  Instant  `json:"xa,omitempty"`  // when the fallback team is told again
 	Exhausts   int      `json:"xn,omitempty"`
+	Detour     *Detour  `json:"dt,omitempty"` // somebody is asked in place of the step
+	Beside     *Beside  `json:"bs,omitempty"` // and somebody besides, by hand
 	FiredAt    Instant  `json:"fa,omitempty"` // when the current run began
 	Woken      int      `json:"wk,omitempty"` // pages to people so far; the channels of one page count once
 	Moves      int      `json:"mv,omitempty"` // steps taken after the first of a run
+	Size       int      `json:"sz,omitempty"` // alerts that fired when it was last begun from step 1; 0: not known
 
 	// The outbox and the timeline's tail.
 	Deliveries []Delivery `json:"de,omitempty"`
@@ -174,8 +183,9 @@ type Ack struct {
 	At       Instant `json:"at"`
 	TookOver bool    `json:"to,omitempty"` // was not in the chain
 	Heroic   bool    `json:"hr,omitempty"` // answered for what ownership should have answered
-	Expires  Instant `json:"ex,omitempty"` // not built yet
-	Asked    Instant `json:"as,omitempty"` // "still on it?"; not built yet
+	Expires  Instant `json:"ex,omitempty"` // when it ends by itself; 0: it does not
+	AskAt    Instant `json:"aa,omitempty"` // when to ask "still on it?"
+	Asked    Instant `json:"as,omitempty"` // when that was asked
 }
 
 // Alert is what is kept of an alert to be shown.

@@ -10,6 +10,11 @@ import "time"
 // again by itself. What is to be sent stays.
 func Calm(inc Incident) Incident {
 	inc.Deadline, inc.RemindAt, inc.ExhaustAt, inc.ReviewAt, inc.ArchiveAt = 0, 0, 0, 0, 0
+	if inc.Ack != nil {
+		a := *inc.Ack
+		a.Expires, a.AskAt = 0, 0
+		inc.Ack = &a
+	}
 	return inc
 }
 

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"callchain/routing"
 	"callchain/routing/catalog"
 )
 
@@ -29,6 +30,10 @@ type contact struct{ channel, address string }
 func (e Env) contact(handle string) []contact {
 	p := e.Router.Catalog().Person(handle)
 	if p == nil {
+		// A member of the workspace whom the catalog lacks, and who took over.
+		if id, ok := strings.CutPrefix(handle, "slack:"); ok && id != "" && e.Channels["slack"] {
+			return []contact{{"slack", id}}
+		}
 		return nil
 	}
 	var out []contact
@@ -88,7 +93,9 @@ func (s *stepper) add(d Delivery) {
 func (inc *Incident) over(d *Delivery) bool {
 	switch d.Kind {
 	case PageDelivery, ReminderDelivery:
-		return inc.State != Triggered
+		return inc.State != Triggered && !(d.Hand != 0 && inc.Open() && inc.Beside.asks(d.To))
+	case QuestionDelivery:
+		return inc.State != Acknowledged || inc.Ack == nil || inc.Ack.Asked == 0 || inc.Ack.Handle != d.To
 	case BoardDelivery:
 		return inc.State == Resolved
 	}
@@ -155,6 +162,9 @@ func (s *stepper) result(r Result) Answer {
 	d.Until, d.Slot = 0, false
 	switch r.Verdict {
 	case VerdictSent:
+		if r.Found {
+			d.Maybe = 0
+		}
 		s.arrived(d, r.Ref)
 	case VerdictRetry, VerdictAmbiguous:
 		if r.Verdict == VerdictAmbiguous {
@@ -174,10 +184,20 @@ func (s *stepper) result(r Result) Answer {
 		d.At = s.now.plus(probeEvery)
 		s.otherChannel(d.ID)
 	case VerdictRefused:
-		s.refused(d, r.Error)
+		s.refused(d, r.Error, r.Cure)
 	case VerdictGone:
 		s.gone(d, r.Error)
 	}
+	return Answer{Kind: Done}
+}
+
+// unsent gives an attempt up that nobody began.
+func (s *stepper) unsent(ev Unsent) Answer {
+	d := s.delivery(ev.Delivery)
+	if d == nil || d.Status != InFlight || d.Attempt != ev.Attempt {
+		return Answer{Kind: Unchanged}
+	}
+	d.Status, d.At, d.Until, d.Slot, d.Sending = Pending, s.now, 0, false, 0
 	return Answer{Kind: Done}
 }
 
@@ -260,8 +280,9 @@ func (s *stepper) forget(id string) {
 	s.Deliveries = slices.DeleteFunc(s.Deliveries, func(d Delivery) bool { return d.ID == id })
 }
 
-// refused records that an address will never take the message.
-func (s *stepper) refused(d *Delivery, why string) {
+// refused records that an address will never take the message; wrong: because the
+// catalog's address is none, or none any more.
+func (s *stepper) refused(d *Delivery, why string, wrong bool) {
 	d.Error = why
 	if d.Ref != (Ref{}) { // an edit: the message itself is there
 		d.Status, d.Rev = Sent, s.Rev
@@ -277,12 +298,20 @@ func (s *stepper) refused(d *Delivery, why string) {
 			s.skipUnreachable()
 		}
 	case BoardDelivery:
-		s.boardRefused(*d, why)
+		s.boardRefused(*d, why, wrong)
+	case NoticeDelivery:
+		// What callchain says about itself must not be lost with the channel it is about.
+		if address := s.env.Channel; d.Channel == "slack" && address != "" && address != d.Address {
+			s.add(Delivery{ID: deliveryID(s.ID, "notice", address), Kind: NoticeDelivery, Channel: "slack", To: d.To, Address: address})
+		}
 	}
 }
 
 // boardRefused falls back from a team's channel to the common one.
-func (s *stepper) boardRefused(d Delivery, why string) {
+func (s *stepper) boardRefused(d Delivery, why string, wrong bool) {
+	if wrong {
+		s.risk(routing.RiskMissingReference)
+	}
 	s.note("the board "+d.Address+" did not take the message: "+why, "")
 	address := s.env.Channel
 	if d.Channel != "slack" || d.ReadOnly || address == "" || address == d.Address {
@@ -304,7 +333,7 @@ func (s *stepper) gone(d *Delivery, why string) {
 		d.Status, d.Done = Sent, int(d.Sending)
 		return
 	}
-	if !s.Open() || d.Kind == PageDelivery && s.State != Triggered {
+	if !s.Open() || d.Kind == PageDelivery && s.over(d) {
 		d.Status, d.Rev = Sent, s.Rev
 		return
 	}
@@ -321,7 +350,7 @@ func (s *stepper) otherChannel(id string) bool {
 		return false
 	}
 	d := *found
-	if d.Kind != PageDelivery || d.Ref != (Ref{}) || s.State != Triggered {
+	if d.Kind != PageDelivery || d.Ref != (Ref{}) || s.over(&d) {
 		return false
 	}
 	for i := range s.Deliveries {
@@ -361,7 +390,8 @@ func (inc *Incident) ready(d *Delivery) bool {
 		return true
 	}
 	parent := inc.Delivery(d.Parent)
-	return parent != nil && parent.Ref != (Ref{})
+	// A question can stand alone, when the page is not kept any more.
+	return parent != nil && parent.Ref != (Ref{}) || d.Kind == QuestionDelivery
 }
 
 // Take marks what is due as being sent, by whoever commits the returned
@@ -436,6 +466,19 @@ func (inc *Incident) Wake() Instant {
 		consider(inc.RemindAt)
 		consider(inc.ExhaustAt)
 		consider(inc.holdUntil())
+	}
+	if inc.State == Acknowledged && inc.Ack != nil {
+		consider(inc.Ack.Expires)
+		if inc.Ack.Asked == 0 {
+			consider(inc.Ack.AskAt)
+		}
+	}
+	if inc.State == Snoozed {
+		consider(inc.SnoozedUntil)
+	}
+	if inc.Open() && inc.Beside != nil {
+		consider(inc.Beside.Until)
+		consider(inc.Beside.RemindAt)
 	}
 	if inc.Open() {
 		consider(inc.ReviewAt)

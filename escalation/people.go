@@ -1,6 +1,7 @@
 package escalation
 
 import (
+	"fmt"
 	"slices"
 
 	"callchain/routing"
@@ -13,15 +14,19 @@ func (s *stepper) acknowledge(ev Acknowledge) Answer {
 		return Answer{Kind: Already, By: s.Ack.Actor, At: s.Ack.At}
 	case s.State == Resolved:
 		return Answer{Kind: Closed, At: s.ClosedAt}
-	case s.State == Acknowledged && s.Ack != nil:
+	case s.State == Acknowledged && s.Ack != nil && s.Ack.Handle == ev.By.Handle && s.Ack.Asked != 0:
+		return s.stillOn(StillOn{By: ev.By})
+	case s.State == Acknowledged && s.Ack != nil && (s.Ack.Handle == ev.By.Handle || !s.Beside.asks(ev.By.Handle)):
 		return Answer{Kind: Already, By: s.Ack.Actor, At: s.Ack.At}
 	}
-	member := !ev.Stranger && s.inChain(ev.By.Handle)
-	if !member && !ev.TakeOver && s.env.Settings.AckPolicy.V != "anyone" {
+	member, may := s.may(ev.By, ev.Stranger, ev.TakeOver)
+	if !may {
 		return Answer{Kind: NotInChain}
 	}
 	s.Ack = &Ack{Actor: ev.By, At: s.now, TookOver: !member}
+	s.lasts(s.Ack)
 	s.State, s.Exhausted = Acknowledged, false
+	s.SnoozedUntil, s.SnoozedBy = 0, nil
 	s.stopTimers()
 	text := "acknowledged by " + ev.By.String() + via(ev.By.Via)
 	if !member {
@@ -40,7 +45,7 @@ func (s *stepper) acknowledge(ev Acknowledge) Answer {
 		}
 		return Answer{Kind: Done}
 	}
-	s.tell("acknowledged", ev.By.Handle)
+	s.tell(fmt.Sprint("acknowledged ", s.now), ev.By.Handle)
 	return Answer{Kind: Done}
 }
 
@@ -95,6 +100,7 @@ func (s *stepper) escalate(ev Escalate) Answer {
 	case s.Round == 0 || s.Exhausted || s.Kind == Test || !s.left():
 		return Answer{Kind: NobodyLeft}
 	}
+	s.State, s.SnoozedUntil, s.SnoozedBy = Triggered, 0, nil
 	s.note(ev.By.String()+" escalated"+via(ev.By.Via), ev.By.Handle)
 	s.advance(ev.By.Handle)
 	return Answer{Kind: Done}
@@ -132,8 +138,11 @@ func (s *stepper) close() {
 
 // tell mails everybody who was paged by mail what became of it. In Slack their
 // page is edited instead.
-func (s *stepper) tell(what, except string) {
-	told := map[string]bool{except: true}
+func (s *stepper) tell(what string, except ...string) {
+	told := map[string]bool{}
+	for _, h := range except {
+		told[h] = true
+	}
 	for _, d := range slices.Clone(s.Deliveries) {
 		if d.Kind != PageDelivery || d.Channel != "email" || told[d.To] || d.Reached == 0 && d.Status != InFlight && d.Maybe == 0 {
 			continue

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/tools/txtar"
 	"pgregory.net/rapid"
 
+	"callchain/config"
 	_ "callchain/internal/testbench/seed"
 	"callchain/routing"
 )
@@ -30,7 +31,34 @@ func anything(t *rapid.T, inc Incident, now time.Time) Event {
 		return Actor{Handle: rapid.SampledFrom([]string{"ana", "ben", "chen", "vic", "slack:U9", ""}).Draw(t, "who"), Via: "slack"}
 	}
 	seq := func() int { return inc.LastSeq - rapid.IntRange(0, 1).Draw(t, "old look") }
-	switch rapid.IntRange(0, 12).Draw(t, "event") {
+	target := func() string {
+		return rapid.SampledFrom([]string{"incident_response", "development", "contingency_development", "engineering_manager", "director", "fallback", "team:content", "team:helpers", "person:gus", "person:vic", "team:?", ""}).Draw(t, "to")
+	}
+	yes := func(what string) bool { return rapid.Bool().Draw(t, what) }
+	switch rapid.IntRange(0, 20).Draw(t, "event") {
+	case 13:
+		return Unacknowledge{By: who()}
+	case 14:
+		return StillOn{By: who()}
+	case 15:
+		return EscalateTo{By: who(), To: target()}
+	case 16:
+		return Reassign{By: who(), To: target(), TakeOver: yes("take over"), Stranger: yes("stranger")}
+	case 17:
+		return Snooze{By: who(), TakeOver: yes("take over"), Until: At(now).plus(time.Duration(rapid.IntRange(-10, 1500).Draw(t, "minutes")) * time.Minute)}
+	case 18:
+		return Declare{By: who(), Urgency: rapid.SampledFrom(append([]config.Urgency{"?"}, config.Urgencies...)).Draw(t, "declared")}
+	case 19:
+		return Remark{By: who(), Text: rapid.SampledFrom([]string{"", " x\n y\x00", "it is the database"}).Draw(t, "text")}
+	case 20:
+		ev := Disown{By: who(), Right: target(), Reason: "not ours"}
+		if p := inc.Place(); yes("from") {
+			if yes("old press") {
+				p.Step--
+			}
+			ev.From = &p
+		}
+		return ev
 	case 0:
 		return Tick{}
 	case 8, 9:
@@ -71,6 +99,9 @@ func anything(t *rapid.T, inc Incident, now time.Time) Event {
 		}
 		return Result{Delivery: id, Attempt: attempt, Verdict: Verdict(rapid.IntRange(0, 5).Draw(t, "verdict")), Ref: Ref{"C", fmt.Sprint(rapid.IntRange(0, 9).Draw(t, "ts"))}, Error: "x"}
 	default:
+		if inc.Kind != Alerts {
+			return Tick{} // no webhook speaks of it
+		}
 		var ob Observe
 		for instance := range rapid.IntRange(0, 3).Draw(t, "alerts") {
 			u := rapid.SampledFrom([]string{"warning", "page", "emergency"}).Draw(t, "severity")
@@ -107,8 +138,21 @@ func TestStepProperties(t *testing.T) {
 		a := alert(true, []string{"A", "service=" + rapid.SampledFrom([]string{"parsoid", "maps", "oldbot", "gone", "what"}).Draw(rt, "service"), "severity=page"}, now, time.Time{})
 		out := Ingest(Group{}, nil, "main", routing.Webhook{Alerts: []routing.WebhookAlert{a}}, now, env, nil)
 		inc := out.Incidents[0]
+		by, target := Actor{Handle: "gus"}, routing.Target{Subject: "team:content", Team: "content"}
+		switch rapid.IntRange(0, 9).Draw(rt, "kind") {
+		case 0:
+			inc = NewByHand("00-hand", target, config.UnbreakNow, "look", by, now, env)
+		case 1:
+			inc = NewDrill("00-drill", target, config.Page, by, now, env)
+		case 2:
+			inc = NewTest("00-test", "hana", by, now, env)
+		}
 		for range rapid.IntRange(1, 40).Draw(rt, "events") {
-			now = now.Add(time.Duration(rapid.Int64Range(0, int64(20*time.Minute)).Draw(rt, "pass")))
+			pass := 20 * time.Minute
+			if rapid.IntRange(0, 5).Draw(rt, "long") == 0 {
+				pass = 25 * time.Hour
+			}
+			now = now.Add(time.Duration(rapid.Int64Range(0, int64(pass)).Draw(rt, "pass")))
 			ev := anything(rt, inc, now)
 			before := encode(t, inc)
 			next, answer := Step(inc, ev, now, env)
@@ -133,7 +177,8 @@ func TestStepProperties(t *testing.T) {
 			}
 			switch ev.(type) {
 			case Held, Heard, Vanished:
-				if next.Place() != inc.Place() || next.Woken != inc.Woken || inc.Ack != nil && inc.State == Acknowledged && next.State == Triggered {
+				ended := inc.unpaused(At(now))
+				if next.Place() != inc.Place() && !ended || next.Woken != inc.Woken || inc.State == Acknowledged && next.State == Triggered && !ended {
 					rt.Fatalf("%T paged somebody or took an acknowledgement back", ev)
 				}
 			case Released:
@@ -141,8 +186,17 @@ func TestStepProperties(t *testing.T) {
 					rt.Fatal("a release paged before its time")
 				}
 			}
-			if next.Open() && next.StaleAt == 0 && !next.Stale {
+			if next.Open() && next.Kind == Alerts && next.StaleAt == 0 && !next.Stale {
 				rt.Fatal("it may be forgotten: it will never be stale")
+			}
+			if next.State == Acknowledged && next.Urgency.Pages() && next.Ack.Expires == 0 || next.State == Snoozed && next.SnoozedUntil == 0 {
+				rt.Fatalf("%s for ever", next.State)
+			}
+			if next.Open() && next.Declared.Rank() > next.Urgency.Rank() {
+				rt.Fatalf("declared %s, and %s", next.Declared, next.Urgency)
+			}
+			if (next.Detour != nil || next.Deadline != 0) && next.State != Triggered || next.Beside != nil && (!next.Open() || next.Wake() == 0) {
+				rt.Fatalf("what is left of a chain in state %s", next.State)
 			}
 			if next.State != Triggered && next.NextStepAt() != 0 {
 				rt.Fatalf("a timer runs in state %s", next.State)
@@ -150,12 +204,20 @@ func TestStepProperties(t *testing.T) {
 			if next.Open() && next.Urgency.Rank() < inc.Urgency.Rank() && inc.Open() {
 				rt.Fatalf("urgency fell from %s to %s", inc.Urgency, next.Urgency)
 			}
-			if _, ack := ev.(Acknowledge); ack && next.State == Acknowledged {
+			if next.State != Triggered {
 				for _, d := range next.Deliveries {
-					if d.Status == Pending && d.Ref == (Ref{}) && d.Maybe == 0 && (d.Kind == PageDelivery || d.Kind == ReminderDelivery) {
-						rt.Fatalf("a %s is still to be sent after the acknowledgement", d.Kind)
+					asked := next.Beside.asks(d.To) && d.Hand != 0 && next.Open()
+					if d.Status == Pending && d.Ref == (Ref{}) && !asked && (d.Kind == PageDelivery || d.Kind == ReminderDelivery) {
+						rt.Fatalf("a %s is still to be sent although it is %s", d.Kind, next.State)
 					}
 				}
+			}
+			if _, ack := ev.(Acknowledge); ack && next.State == Acknowledged && answer.Kind == Done && next.Beside != nil && answer.At == 0 {
+				rt.Fatal("somebody is asked besides although it was just acknowledged")
+			}
+			late := func(at Instant) bool { return at != 0 && (next.Wake() == 0 || next.Wake() > at) }
+			if next.State == Acknowledged && late(next.Ack.Expires) || next.State == Snoozed && late(next.SnoozedUntil) {
+				rt.Fatalf("it sleeps past the end of being %s", next.State)
 			}
 			taken, sends := Take(next, now, func(_ Delivery, n Instant) Instant { return n })
 			if none, more := Take(taken, now, func(_ Delivery, n Instant) Instant { return n }); len(more) != 0 {

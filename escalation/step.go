@@ -36,6 +36,8 @@ func Step(inc Incident, ev Event, now time.Time, env Env) (Incident, Answer) {
 		answer = s.tick()
 	case Abandoned:
 		answer = s.takeBack(func(d *Delivery) bool { return d.Until < ev.Before.plus(Lease) })
+	case Unsent:
+		answer = s.unsent(ev)
 	case Renew:
 		answer = s.renew(ev)
 	case Acknowledge:
@@ -54,6 +56,22 @@ func Step(inc Incident, ev Event, now time.Time, env Env) (Incident, Answer) {
 		answer = s.vanished(ev)
 	case Heard:
 		answer = s.heard()
+	case Unacknowledge:
+		answer = s.unacknowledge(ev)
+	case StillOn:
+		answer = s.stillOn(ev)
+	case EscalateTo:
+		answer = s.escalateTo(ev)
+	case Reassign:
+		answer = s.reassign(ev)
+	case Snooze:
+		answer = s.snooze(ev)
+	case Declare:
+		answer = s.declare(ev)
+	case Remark:
+		answer = s.remark(ev)
+	case Disown:
+		answer = s.disown(ev)
 	}
 	s.armStale()
 	s.refresh()
@@ -126,14 +144,26 @@ func clone(inc Incident) Incident {
 	inc.Paged = slices.Clone(inc.Paged)
 	inc.Deliveries = slices.Clone(inc.Deliveries)
 	inc.Timeline = slices.Clone(inc.Timeline)
+	inc.Ack = copied(inc.Ack)
+	inc.Detour = copied(inc.Detour)
+	inc.Beside = copied(inc.Beside)
 	return inc
+}
+
+func copied[T any](v *T) *T {
+	if v == nil {
+		return nil
+	}
+	c := *v
+	return &c
 }
 
 type stepper struct {
 	Incident
-	now Instant
-	at  time.Time
-	env Env
+	now   Instant
+	at    time.Time
+	env   Env
+	spare string // whom the next step need not ask
 }
 
 func (s *stepper) chain(from int, paged []string) routing.Chain {
@@ -146,7 +176,7 @@ func (s *stepper) chain(from int, paged []string) routing.Chain {
 
 func (s *stepper) note(text, by string) *Entry {
 	if s.Kind == Drill {
-		text = "drill: " + text // a line of a thread stands alone
+		text = drillLine(text)
 	}
 	s.LastSeq++
 	s.Timeline = append(s.Timeline, Entry{Seq: s.LastSeq, At: s.now, Text: text, By: by})
@@ -155,6 +185,9 @@ func (s *stepper) note(text, by string) *Entry {
 	}
 	return &s.Timeline[len(s.Timeline)-1]
 }
+
+// drillLine marks a line: in a thread it stands alone.
+func drillLine(text string) string { return "drill: " + text }
 
 func (s *stepper) risk(r routing.Risk) {
 	if s.Kind != Drill && !slices.Contains(s.Risks, r) {

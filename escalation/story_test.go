@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
 
+	"callchain/config"
 	"callchain/routing"
 )
 
@@ -27,7 +28,15 @@ var update = flag.Bool("update", false, "rewrite the stories with what happens n
 //	resolve NAME label=value ...   it is over
 //	+5m                            time passes; what becomes due is done
 //	ack WHO [take over]            somebody acknowledges (of the youngest open incident)
-//	escalate WHO, close WHO        likewise
+//	escalate WHO, close WHO        likewise, as do:
+//	unack WHO, still WHO           the acknowledgement is taken back, or renewed
+//	snooze WHO 30m [take over]     nobody is paged for so long
+//	to WHO TARGET                  somebody escalates to a role, team or person
+//	reassign WHO TARGET [take over]
+//	declare WHO URGENCY
+//	page WHO SERVICE text ...      somebody pages by hand
+//	note WHO text ...
+//	disown WHO RIGHT why ...       "wrong owner"; RIGHT may be -
 //	fault CHANNEL WHO VERDICT TEXT from now on the channel answers so; WHO may be *
 //	works                          all faults are over
 //	silence WHO 1h why             Alertmanager keeps all of it quiet, as does: inhibit
@@ -37,6 +46,7 @@ var update = flag.Bool("update", false, "rewrite the stories with what happens n
 //	restart                        one of the Alertmanagers starts anew
 //	away, back                     one of them cannot be reached, and again
 //	ask                            a round of asking them
+//	witness                        from now on they are asked before somebody is woken
 //	show                           the incidents
 func TestStories(t *testing.T) {
 	files, err := filepath.Glob("testdata/stories/*.txtar")
@@ -119,10 +129,38 @@ func (w *world) command(t *testing.T, words []string, starts map[string]time.Tim
 		case Already:
 			w.log("(already acknowledged by %s)", a.By.Handle)
 		default:
+			if a.Why != "" {
+				w.log("(%s: %s)", a.Kind, a.Why)
+				return
+			}
 			w.log("(%s)", a.Kind)
 		}
 	}
+	by := func() Actor { return Actor{Handle: words[1], Via: "slack"} }
+	rest := func(from int) string { return strings.Join(words[min(from, len(words)):], " ") }
 	switch words[0] {
+	case "unack":
+		answer(w.do(youngest(), Unacknowledge{By: by()}))
+	case "still":
+		answer(w.do(youngest(), StillOn{By: by()}))
+	case "snooze":
+		d, err := time.ParseDuration(words[2])
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer(w.do(youngest(), Snooze{By: by(), Until: At(w.now.Add(d)), TakeOver: len(words) > 3}))
+	case "to":
+		answer(w.do(youngest(), EscalateTo{By: by(), To: words[2]}))
+	case "reassign":
+		answer(w.do(youngest(), Reassign{By: by(), To: words[2], TakeOver: len(words) > 3}))
+	case "declare":
+		answer(w.do(youngest(), Declare{By: by(), Urgency: config.Urgency(words[2])}))
+	case "page":
+		w.commit(NewByHand("00-hand", routing.Target{Subject: "service:" + words[2], Service: words[2]}, config.Page, rest(3), by(), w.now, w.env))
+	case "note":
+		answer(w.do(youngest(), Remark{By: by(), Text: rest(2)}))
+	case "disown":
+		answer(w.do(youngest(), Disown{By: by(), Right: strings.TrimPrefix(words[2], "-"), Reason: rest(3)}))
 	case "fire", "resolve":
 		key := strings.Join(words[1:], " ")
 		if words[0] == "fire" {
@@ -172,6 +210,8 @@ func (w *world) command(t *testing.T, words []string, starts map[string]time.Tim
 		w.am.since = w.now
 	case "away", "back":
 		w.am.away = words[0] == "away"
+	case "witness":
+		w.witness = true
 	case "ask":
 		w.ask()
 	case "show":
@@ -180,6 +220,9 @@ func (w *world) command(t *testing.T, words []string, starts map[string]time.Tim
 			w.log("%s %s, urgency %s, %d firing, risks %v", inc.Subject, inc.State, inc.Urgency, inc.Firing(), inc.Risks)
 			if inc.Held || inc.Stale {
 				w.log("held %v, stale %v", inc.Held, inc.Stale)
+			}
+			if inc.Flapping() {
+				w.log("flapping")
 			}
 		}
 	default:

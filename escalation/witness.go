@@ -117,7 +117,7 @@ func (inc *Incident) Heed(l Look, now time.Time) Event {
 	// One that is absent does not fire; but only if it cannot have come since.
 	since := len(inc.Timeline) == 0 || inc.Timeline[len(inc.Timeline)-1].At < l.At
 	trusted := absent == 0 || l.Settled() && since
-	holds := inc.State == Triggered && inc.Urgency.Pages()
+	holds := (inc.State == Triggered || inc.unpaused(At(now))) && inc.Urgency.Pages()
 	switch {
 	case holds && inc.Held && active > 0:
 		return Released{Seq: inc.LastSeq}
@@ -150,8 +150,11 @@ const maxSilences = 5 // that a record keeps: those that end last
 
 // hold makes the chain wait.
 func (s *stepper) hold(ev Held) Answer {
-	if s.Kind != Alerts || s.State != Triggered || !s.Urgency.Pages() || ev.Seq != s.LastSeq || ev.Until <= s.now {
+	if s.Kind != Alerts || s.State != Triggered && !s.unpaused(s.now) || !s.Urgency.Pages() || ev.Seq != s.LastSeq || ev.Until <= s.now {
 		return Answer{Kind: Unchanged}
+	}
+	if s.State != Triggered {
+		s.unpauseQuietly()
 	}
 	if s.Held && s.Hold != nil {
 		h := *s.Hold
@@ -260,8 +263,8 @@ func (inc *Incident) holdUntil() Instant {
 // Alertmanager is asked.
 func (inc *Incident) Rings(now time.Time) bool {
 	at := At(now)
-	return inc.Kind == Alerts && inc.State == Triggered && inc.Urgency.Pages() &&
-		(inc.Deadline.due(at) || inc.RemindAt.due(at) || inc.ExhaustAt.due(at) || inc.holdUntil().due(at))
+	return inc.Kind == Alerts && inc.Urgency.Pages() && (inc.unpaused(at) || inc.State == Triggered &&
+		(inc.Deadline.due(at) || inc.RemindAt.due(at) || inc.ExhaustAt.due(at) || inc.holdUntil().due(at)))
 }
 
 // HeldBecause says who keeps the incident's alerts quiet, and until when; "" if

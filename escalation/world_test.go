@@ -62,18 +62,19 @@ func compile(t testing.TB, ar *txtar.Archive) Env {
 // world is one source and its channels, driven step by step: everything that
 // the engine does, without store, clock and network.
 type world struct {
-	env    Env
-	now    time.Time
-	groups map[string]Group
-	incs   map[string]Incident
-	ts     int
-	faults []fault // what the channels answer, first match wins
-	log    func(format string, args ...any)
-	days   map[StaleRule]string // who may ask today
-	facts  []report.Event
-	pages  []pageSent
-	hold   bool // answers do not come: attempts stay in flight
-	am     alertmanager
+	env     Env
+	now     time.Time
+	groups  map[string]Group
+	incs    map[string]Incident
+	ts      int
+	faults  []fault // what the channels answer, first match wins
+	log     func(format string, args ...any)
+	days    map[StaleRule]string // who may ask today
+	facts   []report.Event
+	pages   []pageSent
+	hold    bool // answers do not come: attempts stay in flight
+	witness bool // Alertmanager is asked before somebody is woken
+	am      alertmanager
 }
 
 // alertmanager is what the source's Alertmanagers know.
@@ -312,6 +313,9 @@ func (w *world) wait(d time.Duration) {
 			if inc := w.incs[id]; inc.Expired(w.now) {
 				delete(w.incs, id)
 				continue
+			}
+			if inc := w.incs[id]; w.witness && inc.Rings(w.now) {
+				w.ask()
 			}
 			w.do(id, Tick{})
 		}

@@ -52,6 +52,26 @@ func CleanText(s string, max int) string {
 	return Shorten(strings.Trim(strings.Join(lines, "\n"), "\n"), max)
 }
 
+// CleanColumns is CleanText for text in columns: the blanks in its lines stay.
+func CleanColumns(s string, max int) string {
+	if cut := 8*max + 64; len(s) > cut {
+		s = s[:runeStart(s, cut)]
+	}
+	lines := strings.Split(strings.ToValidUTF8(strings.ReplaceAll(s, "\r\n", "\n"), "\uFFFD"), "\n")
+	for i, line := range lines {
+		lines[i] = strings.TrimRight(strings.Map(func(r rune) rune {
+			switch {
+			case unicode.IsSpace(r):
+				return ' '
+			case invisible(r):
+				return -1
+			}
+			return r
+		}, line), " ")
+	}
+	return Shorten(strings.Trim(strings.Join(lines, "\n"), "\n"), max)
+}
+
 // Shorten cuts valid text to max runes; the last one becomes an ellipsis if
 // something was cut.
 func Shorten(s string, max int) string {

@@ -55,7 +55,13 @@ type Ref struct {
 type Message struct {
 	ID      string // of the delivery: the same on every attempt
 	Attempt int    // from 1
+	Tries   int    // attempts that failed since the message last arrived
 	Kind    Kind
+
+	// PerhapsSince is set when an attempt, by this process or another one, perhaps
+	// brought the message without anybody's hearing of it: where the channel can be
+	// read, it is looked for from that time on before it is sent again.
+	PerhapsSince time.Time
 
 	// Address is where it goes. Slack: a member id, a conversation's id or
 	// #name; "" with Email set: the member is looked up by it. E-mail: the address.
@@ -126,6 +132,7 @@ type You struct {
 	Rounds   int
 	AckURL   string // signed link; "" when there is none
 	MayCome2 bool   // the page may reach them twice (after an ambiguous answer)
+	Beside   bool   // they were asked by hand besides whoever has it, and have not answered
 }
 
 // State is the state of an incident, as people read it.
@@ -194,6 +201,16 @@ type Incident struct {
 	Token string
 }
 
+// Conceal leaves of a confidential incident what people may know who were told of
+// it before it was confidential, or before they could read along.
+func (in *Incident) Conceal() {
+	in.AlertName, in.Summary, in.Alerts = "an alert", "The details are confidential.", nil
+	if in.Held != "" {
+		in.Held = "kept quiet in Alertmanager"
+	}
+	in.Matched, in.Runbook, in.Dashboard, in.Source, in.Silence, in.Page = "", "", "", "", "", ""
+}
+
 // Alert is one alert as shown.
 type Alert struct {
 	Firing   bool
@@ -251,4 +268,6 @@ type Result struct {
 	Ref     Ref
 	After   time.Duration
 	Err     error
+	Found   bool // of Sent: an earlier attempt had brought it, nothing was sent now
+	Cure    bool // it ends only when a person does something: self.team is told. Of a refusal: the address is wrong
 }

@@ -48,12 +48,16 @@ func name(in Incident) string {
 }
 
 // StateWord is the state as the first words of a headline: FIRING, ESCALATED,
-// ON HOLD, NOBODY ANSWERED, ACKNOWLEDGED by amira, SNOOZED, RESOLVED, TEST.
+// ON HOLD, NOBODY ANSWERED, FLAPPING, ACKNOWLEDGED by amira, SNOOZED, RESOLVED, TEST.
 func StateWord(m Message) string {
 	in := m.Incident
-	switch in.State {
-	case Resolved:
+	switch {
+	case in.State == Resolved:
 		return "RESOLVED"
+	case beside(m):
+		return "FIRING"
+	}
+	switch in.State {
 	case Acknowledged:
 		if in.By != "" {
 			return "ACKNOWLEDGED by " + Clean(in.By, maxName)
@@ -69,9 +73,11 @@ func StateWord(m Message) string {
 		return "ON HOLD"
 	case in.Exhausted:
 		return "NOBODY ANSWERED"
+	case in.Flapping:
+		return "FLAPPING"
 	case m.You == nil && lastStep(in) > 1:
 		return fmt.Sprintf("ESCALATED to step %d", lastStep(in))
-	case m.You != nil && m.Kind != Reminder && lastStep(in) > m.You.Step:
+	case m.Kind != Reminder && past(m):
 		return "ESCALATED"
 	}
 	return "FIRING"
@@ -95,9 +101,9 @@ func Headline(m Message) string {
 	switch {
 	case word == "TEST":
 		return "TEST - you asked for a test page"
-	case m.Kind == Reminder && m.Incident.State == Triggered:
+	case m.Kind == Reminder && (m.Incident.State == Triggered || beside(m)):
 		word = "STILL " + word
-	case stillOnIt(m):
+	case m.Kind == Question && m.Incident.State == Acknowledged:
 		word = "STILL ON IT?"
 	}
 	return word + " - " + Title(m.Incident)
@@ -134,16 +140,16 @@ func Sentence(m Message) string {
 	}
 	subject := fmt.Sprintf("%s: %s", id, What(in))
 	switch {
-	case stillOnIt(m):
-		return join(fmt.Sprintf("Still on it? Page %s is acknowledged by you and still firing.", subject), upcoming(m, brief))
-	case in.State == Triggered && m.You != nil && m.Kind != Told:
+	case m.Kind == Question && in.State == Acknowledged:
+		return join(fmt.Sprintf("Still on it? Page %s is acknowledged by you and still firing.", subject), upcoming(m))
+	case m.You != nil && m.Kind != Told && (in.State == Triggered || beside(m)):
 		lead := "Page"
 		if m.Kind == Reminder {
 			lead = "Reminder of page"
 		}
-		return join(fmt.Sprintf("%s %s is firing%s.", lead, subject, urgency(in)), step(m.You), Status(m), upcoming(m, brief), twice(m.You))
+		return join(fmt.Sprintf("%s %s is firing%s.", lead, subject, urgency(in)), step(m.You), Status(m), upcoming(m), twice(m.You))
 	case in.State == Triggered:
-		return join(fmt.Sprintf("%s is firing%s.", subject, urgency(in)), Status(m), upcoming(m, brief))
+		return join(fmt.Sprintf("%s is firing%s.", subject, urgency(in)), Status(m), upcoming(m))
 	}
 	return join(stop(subject), Status(m))
 }
@@ -159,10 +165,13 @@ func Status(m Message) string {
 			return "Acknowledged. The escalation has stopped."
 		}
 		said := "Acknowledged by " + by + via(in) + at(in.ByAt, m)
-		if you(m) {
-			return stop("You acknowledged this"+via(in)+at(in.ByAt, m)) + " Nobody else is paged. It is yours until it is resolved."
+		if Yours(m) {
+			return stop("You acknowledged this"+via(in)+at(in.ByAt, m)) + " Nobody else is paged." + yours(in)
 		}
-		if m.You != nil {
+		switch {
+		case beside(m):
+			return stop(said) + " You are asked as well: acknowledge to take it over."
+		case m.You != nil:
 			return stop(said) + " You need do nothing."
 		}
 		return stop(said) + " The escalation has stopped."
@@ -170,6 +179,9 @@ func Status(m Message) string {
 		said := "Snoozed"
 		if by != "" {
 			said += " by " + by + at(in.ByAt, m)
+		}
+		if beside(m) {
+			return stop(said) + " You are asked all the same: acknowledge to take it over."
 		}
 		return stop(said) + " The alerts keep firing, nobody is paged meanwhile."
 	case Resolved:
@@ -182,7 +194,9 @@ func Status(m Message) string {
 		return "On hold: " + stop(Clean(string(in.Held), 2*maxSummary)) + " Nobody further is paged until that is over."
 	case in.Exhausted:
 		return "Everybody in the chain was paged and nobody acknowledged."
-	case m.Kind != Reminder && m.You != nil && lastStep(in) > m.You.Step:
+	case in.Flapping:
+		return "It fires again and again: it pages no more for that. Acknowledge it to take it on."
+	case m.Kind != Reminder && past(m):
 		return "This went on to step " + fmt.Sprint(lastStep(in)) + ". You can still acknowledge it."
 	case in.Urgency != "" && !in.Urgency.Pages():
 		return "Nobody is paged for this."
@@ -237,13 +251,13 @@ func Why(m Message) string {
 	var out []string
 	if m.You != nil {
 		paged := "You are paged"
-		if in.State != Triggered {
+		if in.State != Triggered && !beside(m) {
 			paged = "You were paged"
 		}
 		if as := Clean(m.You.As, maxSummary); as != "" {
 			paged += " as " + as
 		}
-		if m.You.Steps > 0 {
+		if m.You.Steps > 0 && m.You.Step > 0 {
 			paged += fmt.Sprintf(", step %d of %d", m.You.Step, m.You.Steps)
 		}
 		if m.You.Round > 1 {
@@ -274,7 +288,7 @@ func Subject(in Incident) string {
 		about = append(about, "urgency "+plain(string(in.Urgency)))
 	}
 	if !in.OpenedAt.IsZero() {
-		about = append(about, "since "+utc(in.OpenedAt, in.OpenedAt))
+		about = append(about, "since "+UTC(in.OpenedAt, in.OpenedAt))
 	}
 	said := strings.Join(about, ", ")
 	if len(in.AlsoAffected) > 0 {
@@ -316,21 +330,53 @@ func Notes(in Incident) []string {
 
 // Upcoming says what happens next, when and to whom, unless somebody acts; ""
 // when nothing will.
-func Upcoming(m Message) string { return upcoming(m, !brief) }
+func Upcoming(m Message) string {
+	t := Coming(m)
+	if t.At.IsZero() {
+		return ""
+	}
+	return t.Before + When(t.At, m.Now, zone(m)) + t.After
+}
+
+// Timed is a sentence around an instant. Channels that know their reader's clock
+// show the instant by it.
+type Timed struct {
+	Before string
+	At     time.Time // zero: there is nothing to say
+	After  string
+}
+
+// Coming is Upcoming with its instant apart.
+func Coming(m Message) Timed { return coming(m, !brief) }
+
+// upcoming is Upcoming in few words.
+func upcoming(m Message) string {
+	t := coming(m, brief)
+	if t.At.IsZero() {
+		return ""
+	}
+	return t.Before + UTC(t.At, m.Now) + t.After
+}
 
 // brief leaves out the role and the reader's own time: a notification has room
 // for a hundred characters or so.
 const brief = true
 
-func upcoming(m Message, short bool) string {
+func coming(m Message, short bool) Timed {
 	in := m.Incident
-	n := in.Next
-	if n == nil || in.State == Resolved {
-		return ""
+	switch {
+	case in.State == Acknowledged && m.Kind == Question:
+		return Timed{"It pages again at ", in.AckExpires, " unless you say that you still are on it."}
+	case in.State == Acknowledged && m.You != nil && !Yours(m):
+		return Timed{}
+	case in.State == Acknowledged:
+		return Timed{"The acknowledgement ends at ", in.AckExpires, " if the alert still fires."}
+	case in.State == Snoozed:
+		return Timed{"Paging starts again at ", in.SnoozedUntil, " if the alert still fires."}
 	}
-	when := When(n.At, m.Now, zone(m))
-	if short {
-		when = utc(n.At, m.Now)
+	n := in.Next
+	if n == nil || in.State != Triggered {
+		return Timed{}
 	}
 	names := listed(n.Names, 6)
 	if as := Clean(n.As, maxSummary); as != "" && names != "" && !short {
@@ -341,24 +387,26 @@ func upcoming(m Message, short bool) string {
 		unless = " unless somebody acknowledges."
 	}
 	switch {
-	case in.State == Acknowledged && stillOnIt(m):
-		return "It pages again at " + when + " unless you press Acknowledge."
-	case in.State == Acknowledged:
-		return "The acknowledgement ends at " + when + " if the alert still fires."
-	case in.State == Snoozed:
-		return "Paging starts again at " + when + "."
 	case n.Last && names == "":
-		return "This is the last step: if nobody acknowledges by " + when + ", nobody further is paged."
+		return Timed{"This is the last step: if nobody acknowledges by ", n.At, ", nobody further is paged."}
 	case n.Last:
-		return "This is the last step: " + names + " is paged again at " + when + unless
+		return Timed{"This is the last step: " + names + " is paged again at ", n.At, unless}
 	case n.Again && names != "":
-		return "A new round begins with " + names + " at " + when + unless
+		return Timed{"A new round begins with " + names + " at ", n.At, unless}
 	case n.Again:
-		return "A new round begins at " + when + unless
+		return Timed{"A new round begins at ", n.At, unless}
 	case names == "":
-		return "Escalates at " + when + unless
+		return Timed{"Escalates at ", n.At, unless}
 	}
-	return "Escalates to " + names + " at " + when + unless
+	return Timed{"Escalates to " + names + " at ", n.At, unless}
+}
+
+// yours says how long an acknowledgement is the reader's.
+func yours(in Incident) string {
+	if in.AckExpires.IsZero() {
+		return " It is yours until it is resolved."
+	}
+	return " It is yours until it is resolved; while it still fires you are asked now and then whether you still are on it."
 }
 
 // PagedLine says who was paged, as what, when and how it went. The name comes
@@ -372,7 +420,7 @@ func PagedLine(p Paged, now time.Time) (who, rest string) {
 		rest += fmt.Sprintf(", step %d", p.Step)
 	}
 	if !p.At.IsZero() {
-		rest += ", paged at " + utc(p.At, now)
+		rest += ", paged at " + UTC(p.At, now)
 	}
 	switch failed := Clean(p.Failed, maxSummary); {
 	case failed != "" && len(p.Channels) == 0:
@@ -439,11 +487,11 @@ func alertLine(a Alert, now time.Time) string {
 	since := ""
 	switch {
 	case !a.Firing && !a.EndsAt.IsZero():
-		state, since = "resolved", " ("+"until "+utc(a.EndsAt, now)+")"
+		state, since = "resolved", " ("+"until "+UTC(a.EndsAt, now)+")"
 	case !a.Firing:
 		state = "resolved"
 	case !a.StartsAt.IsZero():
-		since = " (since " + utc(a.StartsAt, now) + ")"
+		since = " (since " + UTC(a.StartsAt, now) + ")"
 	}
 	said := []string{state, Clean(string(a.Name), maxName)}
 	for i, l := range a.Labels {
@@ -544,10 +592,19 @@ func Footer(m Message) string {
 	return strings.Join(append(parts, "callchain"), " | ")
 }
 
+// HowTo says how a page is answered; "" when it asks for nothing.
+func HowTo(m Message) string {
+	in := m.Incident
+	if m.You == nil || in.ID == "" || in.State != Triggered && !beside(m) {
+		return ""
+	}
+	return "To answer: press Acknowledge, or type callchain incidents ack " + Clean(in.ID, maxName) + " in a terminal."
+}
+
 // When is an instant in UTC and, where it differs, in the reader's zone:
 // "14:32 UTC (15:32 Europe/Berlin)". Another day than now's is named.
 func When(t, now time.Time, loc *time.Location) string {
-	out := utc(t, now)
+	out := UTC(t, now)
 	if loc == nil || loc == time.UTC || loc == time.Local {
 		return out
 	}
@@ -562,7 +619,8 @@ func When(t, now time.Time, loc *time.Location) string {
 	return out + " (" + local.Format(layout) + " " + loc.String() + ")"
 }
 
-func utc(t, now time.Time) string {
+// UTC is an instant in UTC; another day than now's is named.
+func UTC(t, now time.Time) string {
 	if sameDay(t, now) {
 		return t.UTC().Format("15:04") + " UTC"
 	}
@@ -580,13 +638,20 @@ func zone(m Message) *time.Location {
 	return m.You.Timezone
 }
 
-// stillOnIt tells a reminder that asks the acknowledger whether they still are.
-func stillOnIt(m Message) bool {
-	return m.Kind == Reminder && m.Incident.State == Acknowledged
+// Yours tells whether whom a message is for has acknowledged the incident.
+func Yours(m Message) bool {
+	return m.You != nil && m.Incident.By != "" && (m.Incident.By == m.You.Name || m.Incident.By == m.You.Handle)
 }
 
-func you(m Message) bool {
-	return m.You != nil && m.Incident.By != "" && (m.Incident.By == m.You.Name || m.Incident.By == m.You.Handle)
+// beside tells a message for somebody who was asked although another has it.
+func beside(m Message) bool {
+	return m.You != nil && m.You.Beside && m.Incident.State != Resolved
+}
+
+// past tells whether the chain went on after it had asked the reader. Who was
+// asked by hand has no place in it.
+func past(m Message) bool {
+	return m.You != nil && m.You.Steps > 0 && m.You.Step > 0 && lastStep(m.Incident) > m.You.Step
 }
 
 func lastStep(in Incident) int {
@@ -598,7 +663,7 @@ func lastStep(in Incident) int {
 }
 
 func step(y *You) string {
-	if y.Steps == 0 {
+	if y.Steps == 0 || y.Step == 0 {
 		return ""
 	}
 	said := fmt.Sprintf("You are step %d of %d", y.Step, y.Steps)

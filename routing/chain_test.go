@@ -145,6 +145,7 @@ services:
 
 const worldPolicies = `roles: incident_response - 5m, development - 7m
 next: incident_response next_on_call 5m, incident_response lead 6m, incident_response manager 7m, team:devs lead 8m, person:vera - 1m, person:amira - 2m, team:vols - 3m, team:nowhere - 4m
+product: product_management - 5m
 late: director - 1m, incident_response - 5m page, development team, engineering_manager - 3m, fallback - 4m`
 
 // 23:00 on a Tuesday: ops-week has fatma, office nobody.
@@ -187,6 +188,9 @@ func TestChainGolden(t *testing.T) {
 		{title: "test page to a stranger", target: Target{Subject: "test", Person: "nobody"}, u: config.Page},
 		{title: "every whom", target: Target{Subject: "service:active", Service: "active", Policy: "next"}, u: config.Page},
 		{title: "manager before any team", target: Target{Subject: "service:active", Service: "active", Policy: "late"}, u: config.UnbreakNow},
+		{title: "product management in maintenance", target: Target{Subject: "service:maintenance", Service: "maintenance", Policy: "product"}, u: config.Page},
+		{title: "product management of a vacancy", target: Target{Subject: "service:vacant", Service: "vacant", Policy: "product"}, u: config.Page},
+		{title: "product management of an active service", target: Target{Subject: "service:active", Service: "active", Policy: "product"}, u: config.Page},
 		{title: "from step 4", target: service("active"), u: config.UnbreakNow, from: 4, paged: []string{"fatma", "goran", "ben"}},
 		{title: "from a step that adds nobody", target: service("active"), u: config.UnbreakNow, from: 1, paged: []string{"fatma", "goran"}},
 		{title: "nobody new is left", target: service("active"), u: config.UnbreakNow, from: 4, paged: []string{"hana", "elif", "amira", "ben"}},

@@ -34,7 +34,7 @@ func (p *planner) people(c *config.Step) asked {
 		whom = onCall
 	}
 	// The state's reason comes first: it holds for every urgency.
-	if r := config.Role(notify); isRole(notify) && p.service != nil && catalog.Requirement(p.service.State, r) == catalog.NotApplicable {
+	if r := config.Role(notify); isRole(notify) && p.service != nil && !p.applies(r) {
 		return no(spoken(r) + " does not apply to " + p.service.Name + ", which is " + string(p.service.State))
 	}
 	// Whatever the policy says: contingency work is an emergency's.
@@ -79,6 +79,12 @@ func (p *planner) role(r config.Role, whom string) asked {
 		}
 	}
 	t := s.Owner(r)
+	if pm := s.ProductManager(); t == nil && r == config.ProductManagement && pm != nil {
+		return asked{
+			whom: person, people: []string{pm.Handle},
+			reason: pm.Handle + " answers for the product of " + s.Name + " while it is in maintenance",
+		}
+	}
 	if t == nil {
 		return no("nobody fills " + spoken(r) + " for " + s.Name + " (" + string(s.State) + ")")
 	}
@@ -121,8 +127,10 @@ func (p *planner) above(whom, title string, of func(*catalog.Team) *catalog.Pers
 	if who == nil {
 		return no(t.Name + " names no " + title)
 	}
-	return asked{whom: whom, team: t.Name, people: []string{who.Handle}, reason: title + " of " + t.Name + ", the team asked before"}
+	return asked{whom: whom, team: t.Name, people: []string{who.Handle}, reason: title + " of " + t.Name + askedBefore}
 }
+
+const askedBefore = ", the team asked before"
 
 // ask picks people of a team. what says what the team is to the alert.
 func (p *planner) ask(t *catalog.Team, whom, what string) asked {

@@ -82,9 +82,23 @@ func TestDemoInABrowser(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	do("acknowledge", func(ctx context.Context, tab *chromedp.Target) (chromedp.Void, error) {
-		_, err := chromedp.Evaluate[any](`[...document.querySelectorAll('#inbox button')].find(b => b.innerText.trim() === 'Acknowledge').click()`)(ctx, tab)
-		return chromedp.Void{}, err
-	})
+	press := func(within, label string) {
+		t.Helper()
+		shows(label, fmt.Sprintf(`(() => { const b = [...document.querySelectorAll(%q)].find(b => b.textContent.trim() === %q); b?.click(); return !!b; })()`, within+" button", label))
+	}
+	press("#inbox", "Acknowledge")
 	shows("the acknowledgement", text("ACKNOWLEDGED by", "acknowledged"))
+
+	// Other buttons open a form; what is sent off with it changes the message.
+	press("#inbox", "Add a note…")
+	shows("the form", `!!document.querySelector('.modal textarea')`)
+	press(".modal", "Add the note")
+	shows("what is missing", text("Please complete this required field."))
+	do("write", chromedp.SendKeys(".modal textarea", "looking at the logs"))
+	press(".modal", "Add the note")
+	shows("the note", text("looking at the logs")+" && !document.querySelector('.modal')")
+
+	shows("where commands are typed", `(() => { const i = document.querySelector('.command input[name=text]'); i.value = '/callchain whois parsoid'; return !!i; })()`)
+	press(".command", "Send")
+	shows("the command's answer", text("Only visible to", "Converts wikitext"))
 }

@@ -101,6 +101,8 @@ func refusal(resp *http.Response, data []byte, tokenFile string) error {
 		return errors.New(p.Detail + "\nGive the file with the token by --token-file or CALLCHAIN_TOKEN_FILE")
 	case p.Code == "not_in_chain":
 		return status{bad, strings.TrimSuffix(p.Detail, `; send "take_over": true to take it over anyway`) + "\nTo take it over anyway: --take-over"}
+	case p.Code == "acknowledged":
+		return status{bad, strings.Replace(p.Detail, `say whom: "to"`, "--to", 1)}
 	case p.Code == "at_night":
 		return status{bad, strings.TrimSuffix(p.Detail, `; send "at_night": true if that is meant`) + "\nIf that is meant: --at-night"}
 	case p.Code == "by_missing" || p.Code == "unknown_person" && strings.HasPrefix(p.Detail, "by: "):

@@ -79,7 +79,7 @@ func runDemo(ctx context.Context, address, pageAddress string, log *slog.Logger,
 	base := "http://" + address
 	slack := inbox.New(inbox.Config{
 		Token: secrets["slack-bot-token"], SigningSecret: secrets["slack-signing-secret"],
-		Users: demoUsers(l.cat), Channels: demoChannels(l), CallbackURL: base + "/slack/interactions",
+		Users: demoUsers(l.cat), Channels: demoChannels(l), CallbackURL: base + "/slack/interactions", CommandURL: base + "/slack/commands",
 	})
 	token := filepath.Join(dir, "secrets", "api-token")
 	c := client{url: &base, tokenFile: &token}

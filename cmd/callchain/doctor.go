@@ -55,12 +55,30 @@ func doctorCommand(app *kingpin.Application, commands map[string]command) {
 	file := cmd.Flag("config.file", "The configuration.").Default("callchain.yml").IsSetByUser(&givenFile).String()
 	expand, c, output := expandFlag(cmd), clientFlags(cmd), outputFlag(cmd, "text", "json")
 	surroundings := cmd.Flag("online", "Also look at what the configuration names, as check-config --online does.").Bool()
-	timeout := cmd.Flag("timeout", "How long --online may take.").Default("30s").Duration()
+	timeout := cmd.Flag("timeout", "How long looking at the surroundings may take.").Default("30s").Duration()
+	only := cmd.Arg("what", "slack: look at Slack alone, closely.").Enum("slack")
+	test := tryOut{}
+	cmd.Flag("test-page", "With slack: page this person, and wait for their press.").PlaceHolder("PERSON").StringVar(&test.person)
+	cmd.Flag("wait", "How long to wait for that press.").Default("3m").DurationVar(&test.wait)
+	by := byFlag(cmd)
 	commands[cmd.FullCommand()] = func(ctx context.Context, std streams) error {
-		if *surroundings && *timeout <= 0 {
+		switch asks := *surroundings || *only != ""; {
+		case asks && *timeout <= 0:
 			return fmt.Errorf("--timeout=%s: want a time like 30s or 2m", *timeout)
+		case test.wait <= 0:
+			return fmt.Errorf("--wait=%s: want a time like 30s or 2m", test.wait)
+		case test.person != "" && *only != "slack":
+			return errors.New("--test-page goes with: callchain doctor slack")
 		}
+		test.by = *by
 		d := diagnosis{OK: true, Checks: []finding{}}
+		if *only == "slack" {
+			l := d.files(*file, config.Options{ExpandEnv: *expand})
+			if err := d.slack(ctx, c, l, *timeout, test, std.err); err != nil {
+				return err
+			}
+			return d.tell(std.out, *output, "Slack is as it should be.")
+		}
 		var cfg *config.Config
 		_, err := os.Stat(*file)
 		if errors.Is(err, os.ErrNotExist) && !givenFile {
@@ -77,20 +95,26 @@ func doctorCommand(app *kingpin.Application, commands map[string]command) {
 		if err := d.daemon(ctx, c, cfg, time.Now()); err != nil {
 			return err
 		}
-		if *output == "json" {
-			err = printJSON(std.out, d)
-		} else {
-			err = d.print(std.out)
-		}
-		if err == nil && !d.OK {
-			return status{code: bad}
-		}
-		return err
+		return d.tell(std.out, *output, "callchain can page.")
 	}
 }
 
+// tell prints what was found; good is said when nothing is bad.
+func (d *diagnosis) tell(w io.Writer, output, good string) error {
+	var err error
+	if output == "json" {
+		err = printJSON(w, d)
+	} else {
+		err = d.print(w, good)
+	}
+	if err == nil && !d.OK {
+		return status{code: bad}
+	}
+	return err
+}
+
 // print writes the checklist: what is bad last, where it is still seen.
-func (d *diagnosis) print(w io.Writer) error {
+func (d *diagnosis) print(w io.Writer, good string) error {
 	for _, verdict := range []string{fine, noticed, sick} {
 		for _, f := range d.Checks {
 			if f.Verdict != verdict {
@@ -109,7 +133,7 @@ func (d *diagnosis) print(w io.Writer) error {
 		}
 	}
 	if n == 0 {
-		_, err := fmt.Fprintln(w, "callchain can page.")
+		_, err := fmt.Fprintln(w, good)
 		return err
 	}
 	_, err := fmt.Fprintf(w, "%s bad: see above.\n", map[bool]string{true: "1 check is", false: fmt.Sprintf("%d checks are", n)}[n == 1])
@@ -235,6 +259,13 @@ func (d *diagnosis) state(m metrics, cfg *config.Config, now time.Time) {
 		} else {
 			d.say("channel "+s.labels["channel"], sick, "it is down; people are paged over their other channel, if they have one",
 				"the log line \"a channel is down\" has its answer; see CallchainChannelDown in docs/operations.md")
+		}
+	}
+	for _, s := range m["callchain_slack_sockets"] {
+		if s.value > 0 {
+			d.say("slack buttons", fine, count(int(s.value), "connection")+" to Slack", "")
+		} else {
+			d.say("slack buttons", sick, "there is no connection to Slack: a press there does nothing", "callchain doctor slack says why")
 		}
 	}
 	const most = 30 * time.Second

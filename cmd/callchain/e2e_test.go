@@ -68,13 +68,25 @@ func overStores(t *testing.T, run func(t *testing.T, store string)) {
 
 func install(t *testing.T, store, policy string) *installation {
 	t.Helper()
+	return installFor(t, store, policy, signedRequests)
+}
+
+// The ways from Slack, as keys of notifiers.slack.
+const (
+	signedRequests = "signing_secret_file: signing-secret"
+	socketMode     = "app_token_file: app-token"
+)
+
+// installFor is install with a way from Slack of its own.
+func installFor(t *testing.T, store, policy, fromSlack string) *installation {
+	t.Helper()
 	dir := t.TempDir()
 	addr := testbench.FreeAddr(t)
 	in := &installation{
 		dir:  dir,
 		mail: testbench.StartExim(t),
 		slack: testbench.StartLocalSlack(t, testbench.SlackConfig{
-			CallbackURL: "http://" + addr,
+			CallbackURL: "http://" + addr, Socket: fromSlack == socketMode,
 			Users: []testbench.SlackUser{
 				{ID: "U01ANA", Name: "ana", Email: "ana@example.org"},
 				{ID: "U01BEN", Name: "ben", Email: "ben@example.org"},
@@ -91,6 +103,7 @@ func install(t *testing.T, store, policy string) *installation {
 	write("am-token", "a-token-of-alertmanager\n")
 	write("api-token", "a-token-of-the-command-line\n")
 	write("bot-token", in.slack.BotToken+"\n")
+	write("app-token", in.slack.AppToken+"\n")
 	write("signing-secret", in.slack.SigningSecret+"\n")
 	write("smtp", in.mail.Password+"\n")
 	write("link-key", strings.Repeat("k", 40)+"\n")
@@ -107,10 +120,10 @@ escalation:
       repeat: 1
       steps: %s
 notifiers:
-  slack: {api_url: %q, bot_token_file: bot-token, signing_secret_file: signing-secret, channel: "#incidents"}
+  slack: {api_url: %q, bot_token_file: bot-token, %s, channel: "#incidents"}
   email: {smarthost: %q, from: callchain@example.org, auth_username: %q, auth_password_file: smtp, link_key_file: link-key}
 api: {tokens: [{name: cli, token_file: api-token, scopes: [admin]}]}
-`, addr, store, policy, in.slack.APIURL, in.mail.Addr, in.mail.Username))
+`, addr, store, policy, in.slack.APIURL, fromSlack, in.mail.Addr, in.mail.Username))
 	in.Callchain = testbench.Daemon{
 		Args: []string{"--config.file=" + filepath.Join(dir, "callchain.yml")},
 		Env:  []string{"SSL_CERT_FILE=" + in.mail.CAFile},

@@ -41,6 +41,12 @@ type incident struct {
 	Test           bool       `json:"test"`
 	Shadow         bool       `json:"shadow"`
 	Drill          bool       `json:"drill"`
+	ExpiresAt      *time.Time `json:"acknowledgement_expires_at"`
+	SnoozedUntil   *time.Time `json:"snoozed_until"`
+	SnoozedBy      string     `json:"snoozed_by"`
+	Flapping       bool       `json:"flapping"`
+	ByHand         bool       `json:"by_hand"`
+	Text           string     `json:"text"`
 	Alerts         []struct {
 		Status      string            `json:"status"`
 		Labels      map[string]string `json:"labels"`
@@ -53,10 +59,14 @@ type incident struct {
 		At     time.Time `json:"at"`
 		Failed string    `json:"failed"`
 	} `json:"paged"`
-	Timeline []struct {
-		At   time.Time `json:"at"`
-		Text string    `json:"text"`
-	} `json:"timeline"`
+	Timeline []line `json:"timeline"`
+}
+
+// line is one of the timeline.
+type line struct {
+	At   time.Time `json:"at"`
+	Text string    `json:"text"`
+	By   string    `json:"by"`
 }
 
 func (inc *incident) alert() string {
@@ -70,6 +80,8 @@ func (inc *incident) alert() string {
 		return "test page"
 	case inc.Drill:
 		return "DRILL"
+	case inc.ByHand:
+		return "paged by hand"
 	}
 	return "-"
 }
@@ -79,6 +91,7 @@ func incidentCommands(app *kingpin.Application, commands map[string]command) {
 
 	list := all.Command("list", "List incidents, newest first.")
 	c, output := clientFlags(list), outputFlag(list, "text", "json")
+	mine, by := list.Flag("mine", "Only those that are yours: acknowledged by you, or waiting for somebody who was paged, as you were.").Bool(), byFlag(list)
 	state := list.Flag("state", "Only these: open, triggered, acknowledged, snoozed, resolved, all.").Default("open").Enum("open", "triggered", "acknowledged", "snoozed", "resolved", "all")
 	service := list.Flag("service", "Only those of this service.").String()
 	team := list.Flag("team", "Only those of this team.").String()
@@ -91,23 +104,19 @@ func incidentCommands(app *kingpin.Application, commands map[string]command) {
 				q.Set(name, v)
 			}
 		}
-		var raw json.RawMessage
-		if err := c.call(ctx, http.MethodGet, "incidents?"+q.Encode(), nil, &raw); err != nil {
+		page, err := c.list(ctx, q)
+		if err != nil {
 			return err
 		}
+		if *mine {
+			page.keep(func(inc *incident) bool { return inc.of(*by) })
+		}
 		if *output == "json" {
-			return printJSON(std.out, raw)
+			return page.print(std.out)
 		}
-		var answer struct {
-			Incidents []incident
-			Next      string
-		}
-		if err := json.Unmarshal(raw, &answer); err != nil {
-			return fmt.Errorf("read the answer: %w", err)
-		}
-		printList(std.out, answer.Incidents)
-		if answer.Next != "" {
-			fmt.Fprintf(std.err, "There are more: --cursor=%s\n", answer.Next)
+		printList(std.out, page.incidents)
+		if page.Next != "" {
+			fmt.Fprintf(std.err, "There are more: --cursor=%s\n", page.Next)
 		}
 		return nil
 	}
@@ -119,30 +128,7 @@ func incidentCommands(app *kingpin.Application, commands map[string]command) {
 		return sc.incident(ctx, std.out, http.MethodGet, "incidents/"+url.PathEscape(*sid), nil, *sout, printIncident)
 	}
 
-	for name, help := range map[string]string{
-		"ack":      "Acknowledge an incident: the escalation stops, you have it.",
-		"resolve":  "Close an incident by hand, although its alerts may still fire.",
-		"escalate": "Page the next step of the chain now.",
-	} {
-		cmd := all.Command(name, help)
-		c, output, by := clientFlags(cmd), outputFlag(cmd, "text", "json"), byFlag(cmd)
-		over := new(bool)
-		if name == "ack" {
-			over = cmd.Flag("take-over", "Take it over although you are not in its chain.").Bool()
-		}
-		id := cmd.Arg("id", "The incident.").Required().String()
-		commands[cmd.FullCommand()] = func(ctx context.Context, std streams) error {
-			body := map[string]any{"by": *by, "take_over": *over}
-			return c.incident(ctx, std.out, http.MethodPost, "incidents/"+url.PathEscape(*id)+"/"+name, body, *output,
-				func(w io.Writer, inc *incident, _ string) {
-					if name == "ack" && inc.State == "acknowledged" && inc.AcknowledgedBy != *by {
-						fmt.Fprintf(w, "%s %s: already acknowledged by %s; nothing changed\n", inc.ID, clean(inc.Subject), clean(inc.AcknowledgedBy))
-						return
-					}
-					printOutcome(w, inc)
-				})
-		}
-	}
+	actionCommands(all, commands)
 }
 
 func testPageCommand(app *kingpin.Application, commands map[string]command) {
@@ -194,7 +180,7 @@ func printList(w io.Writer, list []incident) {
 			next = inc.nextWho() + " at " + inc.NextStepAt.UTC().Format("15:04:05")
 		}
 		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", inc.ID, inc.stateWords(), inc.Urgency,
-			clean(inc.Subject), clean(inc.alert()), inc.OpenedAt.Format(stamp), clean(with), clean(next))
+			cell(inc.Subject), cell(inc.alert()), inc.OpenedAt.Format(stamp), cell(with), cell(next))
 	}
 	_ = tw.Flush() // nobody to tell when the output is gone
 }
@@ -224,6 +210,12 @@ func (inc *incident) nextWords() string {
 
 func (inc *incident) stateWords() string {
 	words := inc.State
+	if inc.SnoozedUntil != nil {
+		words += " until " + inc.SnoozedUntil.UTC().Format("15:04")
+	}
+	if inc.Flapping {
+		words += ", flapping"
+	}
 	if inc.Held {
 		words += ", on hold"
 	}
@@ -259,7 +251,8 @@ func printIncident(w io.Writer, inc *incident, output string) {
 	facts := [][2]string{
 		{"State", inc.stateWords()}, {"Urgency", inc.Urgency}, {"Subject", inc.Subject + " (" + inc.Assessment + ")"},
 		{"Team", inc.Team}, {"Found by", inc.Reason}, {"Missing roles", strings.Join(inc.MissingRoles, ", ")},
-		{"Risks", strings.Join(inc.Risks, ", ")}, {"Since", inc.OpenedAt.Format(stamp)}, {"Acknowledged", inc.AcknowledgedBy},
+		{"Risks", strings.Join(inc.Risks, ", ")}, {"Since", inc.OpenedAt.Format(stamp)}, {"Says", inc.Text}, {"Acknowledged", inc.acknowledged()},
+		{"Snoozed by", inc.SnoozedBy},
 		{"Next step", inc.nextWords()}, {"Resolved", stampOf(inc.ClosedAt)},
 	}
 	shown := clean
@@ -291,7 +284,9 @@ func printIncident(w io.Writer, inc *incident, output string) {
 	if output == "md" {
 		item = "- "
 	}
-	heading("Alerts")
+	if !inc.ByHand {
+		heading("Alerts")
+	}
 	for _, a := range inc.Alerts {
 		var labels []string
 		for name, value := range a.Labels {

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kingpin/v2"
 )
@@ -31,6 +32,7 @@ func init() { kingpin.EnableFileExpansion = false }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends it at once, whatever it waits for
 	defer stop()
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
@@ -58,7 +60,8 @@ type ended int
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
 	app := kingpin.New("callchain", "Takes alerts from Alertmanager, finds who owns what they are about, and wakes the right people in the right order.")
 	app.HelpFlag.Short('h')
-	app.UsageWriter(stdout)
+	out := &written{to: stdout}
+	app.UsageWriter(out)
 	app.ErrorWriter(stderr)
 	app.Version(versionText())
 	app.Terminate(func(code int) { panic(ended(code)) })
@@ -72,6 +75,10 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 			if how != 0 {
 				code = notDone
 			}
+			if out.err != nil {
+				fmt.Fprintf(stderr, "callchain: %v\n", out.unwritten())
+				code = notDone
+			}
 		}
 	}()
 
@@ -82,6 +89,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	catalogCommands(app, commands)
 	routeCommands(app, commands)
 	incidentCommands(app, commands)
+	pageCommand(app, commands)
 	testPageCommand(app, commands)
 	drillCommand(app, commands)
 	doctorCommand(app, commands)
@@ -89,7 +97,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	reportCommand(app, commands)
 	storeCommands(app, commands)
 	whoisCommand(app, commands)
+	onCallCommands(app, commands)
 	schemaCommand(app, commands)
+	completionCommand(app, commands)
 	versionCommand(app, commands)
 
 	if len(args) == 0 {
@@ -102,10 +112,13 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		fmt.Fprintf(stderr, "callchain: %v\nSee: callchain %s--help\n", err, subcommand(app, args))
 		return notDone
 	}
-	out := &written{to: stdout}
-	err = commands[name](ctx, streams{stdin, out, stderr})
-	if err == nil && out.err != nil {
-		err = fmt.Errorf("write the result: %w", out.err)
+	do := commands[name]
+	if name != "serve" && name != "demo" { // these stop in good order
+		do = interruptible(do)
+	}
+	err = do(ctx, streams{stdin, out, stderr})
+	if out.err != nil {
+		err = out.unwritten()
 	}
 	if err == nil {
 		return good
@@ -120,20 +133,41 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	return code
 }
 
+// interruptible ends a command soon after its context, although it waits for
+// what knows no context: for a terminal's input, for the other end of a pipe.
+func interruptible(do command) command {
+	return func(ctx context.Context, std streams) error {
+		done := make(chan error, 1)
+		go func() { done <- do(ctx, std) }()
+		select {
+		case err := <-done:
+			return err
+		case <-ctx.Done():
+		}
+		select {
+		case err := <-done: // it cleaned up, and says what it left
+			return err
+		case <-time.After(time.Second):
+			return errors.New("interrupted")
+		}
+	}
+}
+
 // written remembers the first error of an output: a result that did not arrive,
-// because the disk is full, is none.
+// because the disk is full, is none. Who writes is not told: kingpin would panic.
 type written struct {
 	to  io.Writer
 	err error
 }
 
 func (w *written) Write(p []byte) (int, error) {
-	n, err := w.to.Write(p)
-	if w.err == nil {
+	if _, err := w.to.Write(p); err != nil && w.err == nil {
 		w.err = err
 	}
-	return n, err
+	return len(p), nil
 }
+
+func (w *written) unwritten() error { return fmt.Errorf("write the result: %w", w.err) }
 
 // fromStdin is what the argument "-" becomes: kingpin would take it for a flag
 // without a letter. No argument of a process can hold a zero byte.

@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // full is an output that takes nothing.
@@ -28,12 +31,15 @@ teams: [{name: sre, members: [ana]}]
 `)
 	file := "--config.file=" + filepath.Join(dir, "callchain.yml")
 	for _, args := range [][]string{
+		{"help", "serve"},
+		{"--version"},
 		{"version", "--output=json"},
 		{"check-config", file},
+		{"check-config", "--config.file=" + filepath.Join(dir, "catalog.yml")}, // with errors
 		{"route", "test", file, "a=b"},
 		{"route", "backtest", file, "-"},
 	} {
-		t.Run(args[0]+" "+args[1], func(t *testing.T) {
+		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			var messages bytes.Buffer
 			code := run(context.Background(), args, strings.NewReader(""), full{}, &messages)
 			if code != notDone || strings.Count(messages.String(), "no space left") != 1 {
@@ -41,4 +47,22 @@ teams: [{name: sre, members: [ana]}]
 			}
 		})
 	}
+}
+
+// Who types "callchain route test -" and thinks better of it gets out again.
+func TestInterruptedWhileItReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		in, typed := io.Pipe()
+		defer typed.Close()
+		time.AfterFunc(time.Minute, cancel)
+		read := func(context.Context, streams) error { _, err := io.ReadAll(in); return err }
+		if err := interruptible(read)(ctx, streams{}); err == nil || err.Error() != "interrupted" {
+			t.Errorf("%v; want that it was interrupted", err)
+		}
+		tidy := func(ctx context.Context, _ streams) error { <-ctx.Done(); return errors.New("half is copied") }
+		if err := interruptible(tidy)(ctx, streams{}); err == nil || err.Error() != "half is copied" {
+			t.Errorf("%v; want what the command says itself", err)
+		}
+	})
 }

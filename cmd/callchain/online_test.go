@@ -97,7 +97,7 @@ notifiers:
 	out := check(0, "--online")
 	has(out,
 		"checked: source main: "+am.URL+" is an Alertmanager", "callchain's receiver is taken to be callchain, by its name",
-		"checked: Slack: the token is that of callchain in the workspace Test\n", "checked: Slack: 2 of 2 channels named can be posted to\n",
+		"checked: Slack: the token is that of callchain in the workspace Test\n", "checked: Slack: 2 of 2 channels named can be posted to\n", "checked: Slack: whether presses come back cannot be seen from here",
 		"checked: e-mail: "+mail.Addr+" takes mails from callchain@example.org, over TLS\n", "checked: store: Redis at "+redis.Addr+" answers\n",
 		"callchain.yml:1:15: warning: external_url: http://"+addr+"/-/healthy: dial tcp "+addr+": connect: connection refused",
 		"callchain.yml:6:52: warning: "+am.URL+": an alert can be delivered by route.routes[1] {severity=\"page\"}, which continues, and by route.routes[2] {team=\"sre\"}",

@@ -32,6 +32,12 @@ type wiring struct {
 	witnesses     map[string]*alertmanager.Client // by the addresses that they ask
 
 	current atomic.Pointer[slack.Notifier] // that of the snapshot in force
+	sockets atomic.Pointer[socketSettings] // nil: no Socket Mode
+}
+
+type socketSettings struct {
+	url   string
+	token func() (string, error)
 }
 
 type slackSettings struct{ url, token, channel string }
@@ -46,7 +52,11 @@ func (w *wiring) snapshot(l *loaded, log *slog.Logger) (*engine.Snapshot, error)
 	c := l.cfg
 	snap := &engine.Snapshot{Config: c, Catalog: l.cat, Router: l.router, Channels: map[string]engine.Channel{}}
 	var app *slack.Notifier
+	var sockets *socketSettings
 	if s := c.Notifiers.Slack; s != nil {
+		if s.AppTokenFile.V != "" {
+			sockets = &socketSettings{s.APIURL.V, first(c.Secret(s.AppTokenFile))}
+		}
 		settings := slackSettings{s.APIURL.V, s.BotTokenFile.V, s.Channel.V}
 		if w.slack == nil || w.slackSettings != settings {
 			w.slack, w.slackSettings = slack.New(slack.Config{APIURL: s.APIURL.V, Token: first(c.Secret(s.BotTokenFile)), Channel: s.Channel.V}, log), settings
@@ -71,7 +81,18 @@ func (w *wiring) snapshot(l *loaded, log *slog.Logger) (*engine.Snapshot, error)
 	}
 	snap.Witnesses = w.witness(c)
 	w.current.Store(app)
+	w.sockets.Store(sockets)
 	return snap, nil
+}
+
+// socketMode tells where Slack's sockets are opened now, and with which token.
+func (w *wiring) socketMode() (apiURL, token string, err error) {
+	s := w.sockets.Load()
+	if s == nil {
+		return "", "", nil
+	}
+	token, err = s.token()
+	return s.url, token, err
 }
 
 // witness makes the clients that ask the sources' Alertmanagers.

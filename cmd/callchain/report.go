@@ -103,7 +103,7 @@ func printRisks(w io.Writer, list weekly.RiskList) {
 		if s == "" {
 			return "-"
 		}
-		return clean(s)
+		return cell(s)
 	}
 	for _, r := range list.Risks {
 		var missing []string

@@ -10,7 +10,7 @@ import (
 
 func schemaCommand(app *kingpin.Application, commands map[string]command) {
 	c := app.Command("schema", "Print the JSON Schema of callchain.yml or of a catalog's file, for editors.")
-	which := c.Arg("which", "config or catalog.").Required().Enum("config", "catalog")
+	which := c.Arg("which", "config or catalog.").Required().HintOptions("config", "catalog").Enum("config", "catalog")
 	commands[c.FullCommand()] = func(_ context.Context, std streams) error {
 		text := schema.Config
 		if *which == "catalog" {

@@ -61,7 +61,7 @@ func serveCommand(app *kingpin.Application, commands map[string]command) {
 			return check(ctx, std.out, f.file, config.Options{ExpandEnv: f.expandEnv}, "text", noTime)
 		}
 		logging.Writer = std.err
-		return serve(ctx, f, promslog.New(&logging))
+		return serve(ctx, f, slog.New(redacting{promslog.New(&logging).Handler()}))
 	}
 }
 
@@ -138,6 +138,7 @@ func serve(ctx context.Context, f serving, log *slog.Logger) error {
 		deps.Reload = r.reload
 	}
 	srv := server.New(deps)
+	sockets := newSockets(&wires, srv, eng, reg, log)
 
 	doors, err := listen(f, srv, log)
 	if err != nil {
@@ -163,6 +164,7 @@ func serve(ctx context.Context, f serving, log *slog.Logger) error {
 			func() error { return eng.RunGauges(engineCtx) },
 			func() error { return eng.RunProbes(engineCtx) },
 			func() error { return eng.RunAudit(engineCtx) },
+			func() error { return watchChannels(engineCtx, eng, wires.current.Load, log) },
 			func() error { return heart.Run(ctx) }, // one that is being stopped is not able
 			func() error { return tellLosses(engineCtx, eng, log, st) },
 		)
@@ -171,6 +173,13 @@ func serve(ctx context.Context, f serving, log *slog.Logger) error {
 	for _, d := range doors {
 		go func() { failed <- d.serve(log) }()
 	}
+	socketsCtx, stopSockets := context.WithCancel(ctx)
+	defer stopSockets()
+	socketsDone := make(chan struct{})
+	go func() {
+		defer close(socketsDone)
+		_ = sockets.Run(socketsCtx) // it ends with its context, never with an error
+	}()
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
@@ -190,7 +199,19 @@ func serve(ctx context.Context, f serving, log *slog.Logger) error {
 	log.Info("stopping", "after", "intake, engine, store")
 	stopping, cancel := context.WithTimeout(context.Background(), stopIntake)
 	defer cancel()
-	_ = together(func() error { return shut(stopping, doors) }, func() error { srv.Wait(); return nil })
+	stopSockets()
+	_ = together(
+		func() error { return shut(stopping, doors) },
+		func() error {
+			select {
+			case <-socketsDone:
+			case <-stopping.Done():
+				log.Warn("slack sockets did not end in time; Slack shows what came last as failed")
+			}
+			return nil
+		},
+		func() error { srv.Wait(); return nil },
+	)
 	stopEngineNow()
 	select {
 	case <-engineDone:
@@ -235,13 +256,13 @@ func together(fs ...func() error) error {
 
 // door is one HTTP server with the addresses it listens on.
 type door struct {
-	http      *http.Server
+	http      *server.Door
 	listeners []net.Listener
 	flags     *web.FlagConfig
 }
 
 func (d door) serve(log *slog.Logger) error {
-	err := web.ServeMultiple(d.listeners, d.http, d.flags, log)
+	err := web.ServeMultiple(d.listeners, d.http.Server, d.flags, log)
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
@@ -261,7 +282,7 @@ func listen(f serving, srv *server.Server, log *slog.Logger) ([]door, error) {
 				_ = shut(context.Background(), doors)
 				return nil, fmt.Errorf("listen on %s: %w", address, err)
 			}
-			doors[i].listeners = append(doors[i].listeners, l)
+			doors[i].listeners = append(doors[i].listeners, doors[i].http.Bound(l))
 		}
 	}
 	return doors, nil
@@ -270,12 +291,7 @@ func listen(f serving, srv *server.Server, log *slog.Logger) ([]door, error) {
 func newDoor(h http.Handler, addresses []string, webConfig string, log *slog.Logger) door {
 	socket := false
 	return door{
-		http: &http.Server{
-			Handler:           h,
-			ReadHeaderTimeout: server.ReadHeaderTimeout, ReadTimeout: server.ReadTimeout,
-			WriteTimeout: server.WriteTimeout, IdleTimeout: server.IdleTimeout,
-			ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-		},
+		http:  server.NewDoor(h, log),
 		flags: &web.FlagConfig{WebListenAddresses: &addresses, WebConfigFile: &webConfig, WebSystemdSocket: &socket},
 	}
 }

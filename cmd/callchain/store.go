@@ -84,6 +84,7 @@ func openRedis(ctx context.Context, c *config.Config, log *slog.Logger) (store.S
 		return nil, fmt.Errorf("make the directory of store.path: %w", err)
 	}
 
+	log.Info("opening the store in Redis", "waits_at_most", waitForRedis)
 	ctx, cancel := context.WithTimeout(ctx, waitForRedis)
 	defer cancel()
 	st, err := redis.Open(ctx, o)

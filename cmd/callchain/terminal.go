@@ -11,6 +11,19 @@ import (
 // clean is what every text of a file or a label goes through before it is printed.
 var clean = config.OneLine
 
+// maxCell is how wide a cell of a table may be. One alert with a label of some
+// thousand letters would push what matters of all others off the screen.
+const maxCell = 60
+
+// cell is clean for a cell of a table.
+func cell(s string) string {
+	s = clean(s)
+	if r := []rune(s); len(r) > maxCell {
+		return string(r[:maxCell-1]) + "…"
+	}
+	return s
+}
+
 // cleanLines is clean for a text of several lines, which stay.
 func cleanLines(s string) string {
 	var b strings.Builder

@@ -46,6 +46,9 @@ func (e *Engine) Able(ctx context.Context) error {
 	if !e.hearing.lately(now) {
 		return errors.New("timers are not read from the store")
 	}
+	if e.newer.stuck(now) {
+		return errors.New("incidents wait for a newer version of callchain")
+	}
 	snap := e.snap.Load()
 	if snap.Config.Shadow.V {
 		return errors.New("shadow mode: nothing is sent to anybody")

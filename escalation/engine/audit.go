@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"callchain/escalation"
-	"callchain/escalation/record"
 	"callchain/escalation/store"
 )
 
@@ -80,7 +79,7 @@ func (e *Engine) audit(ctx context.Context) error {
 			if rec.Data == nil || !rec.Wake.IsZero() && !(late && settled) {
 				return true
 			}
-			needs, err := needsWake(rec)
+			needs, err := e.needsWake(rec)
 			switch {
 			case errors.Is(err, errUnreadable):
 				broken = append(broken, rec)
@@ -111,17 +110,15 @@ func (e *Engine) audit(ctx context.Context) error {
 }
 
 // needsWake tells whether a record has to have a wake-up.
-func needsWake(rec store.Record) (bool, error) {
+func (e *Engine) needsWake(rec store.Record) (bool, error) {
 	switch kind, _, _ := cutKind(rec.Key.ID); kind {
 	case "i", "n", "r":
-		l, err := decodeIncident(rec)
+		l, err := e.decodeIncident(rec)
 		return err == nil && l.Wake() != 0, err
 	case "b":
 		var h escalation.Heartbeat
-		if err := record.Decode(rec.Data, &h); err != nil {
-			return false, undecodable(rec, err)
-		}
-		return h.LookAt != 0, nil
+		_, err := e.read(rec, &h, &h.Schema)
+		return err == nil && h.LookAt != 0, err
 	}
 	return true, nil // a group has one always; one that cannot be read is begun anew when it is woken
 }

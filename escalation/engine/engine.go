@@ -97,14 +97,17 @@ type Engine struct {
 	ticks   chan struct{}            // wake-ups handled at once
 	planned atomic.Pointer[Snapshot] // the configuration that the weekly report is planned by
 	began   escalation.Instant       // attempts that were taken before are not ours
+	schema  int                      // of the records that are read and written
 	island  *island                  // nil: there is none to go to
 	shore   *island                  // of the engine that is the island: it pages once, and escalates nothing
 	hearing hearing
 	poison  poison
+	newer   newer
 	overdue overdue
 	witness *witnesses
 
-	draining atomic.Bool        // nothing new is sent
+	stopping context.Context    // over when nothing new is begun any more
+	stop     context.CancelFunc // ends stopping
 	sending  context.Context    // of every attempt; over when draining takes too long
 	cut      context.CancelFunc // ends sending
 }
@@ -122,11 +125,13 @@ func New(cfg Config, snap *Snapshot) *Engine {
 		slots:   map[string]chan struct{}{},
 		ticks:   make(chan struct{}, 32),
 		began:   escalation.At(cfg.Store.Now()),
+		schema:  escalation.Schema,
 		witness: newWitnesses(cfg.WitnessEvery),
 	}
 	if e.begin == nil {
 		e.begin = func(string) {}
 	}
+	e.stopping, e.stop = context.WithCancel(context.Background())
 	e.sending, e.cut = context.WithCancel(context.Background())
 	for _, name := range []string{notifiers.Slack, notifiers.Email} {
 		e.health[name] = &health{}
@@ -179,6 +184,7 @@ func (s *Snapshot) env() escalation.Env {
 func (e *Engine) Do(ctx context.Context, id string, ev escalation.Event) (escalation.Incident, escalation.Answer, error) {
 	fault.Here("ack.before")
 	defer fault.Here("ack.after")
+	ctx = store.In(ctx, store.People)
 	if e.island != nil {
 		return e.island.do(ctx, id, ev)
 	}
@@ -186,16 +192,40 @@ func (e *Engine) Do(ctx context.Context, id string, ev escalation.Event) (escala
 }
 
 func (e *Engine) do(ctx context.Context, id string, ev escalation.Event) (escalation.Incident, escalation.Answer, error) {
-	if esc, ok := ev.(escalation.Escalate); ok && esc.From == nil {
+	if needsPlace(ev) {
 		// Meant is the step that is current now, whoever else moves meanwhile.
 		cur, err := e.load(ctx, id)
 		if err != nil {
 			return escalation.Incident{}, escalation.Answer{}, err
 		}
-		place := cur.Place()
-		esc.From, ev = &place, esc
+		ev = at(ev, cur.Place())
 	}
 	return e.apply(ctx, id, ev, nil, false)
+}
+
+// needsPlace tells whether an event is for the step that is current, and does not
+// say which one that is.
+func needsPlace(ev escalation.Event) bool {
+	switch ev := ev.(type) {
+	case escalation.Escalate:
+		return ev.From == nil
+	case escalation.Disown:
+		return ev.From == nil
+	}
+	return false
+}
+
+// at is the event, said of a step.
+func at(ev escalation.Event, p escalation.Place) escalation.Event {
+	switch ev := ev.(type) {
+	case escalation.Escalate:
+		ev.From = &p
+		return ev
+	case escalation.Disown:
+		ev.From = &p
+		return ev
+	}
+	return ev
 }
 
 // apply loads, steps and commits until no one else is faster. known is what the
@@ -248,6 +278,7 @@ func (e *Engine) applyAt(ctx context.Context, id string, ev escalation.Event, kn
 
 // Incident returns one incident.
 func (e *Engine) Incident(ctx context.Context, id string) (escalation.Incident, error) {
+	ctx = store.In(ctx, store.People)
 	l, err := e.load(ctx, id)
 	if err != nil && e.island != nil {
 		if inc, ok := e.island.incident(ctx, id); ok {

@@ -174,8 +174,15 @@ type bench struct {
 
 func start(t *testing.T, st store.Store, slack, email *fake) *bench {
 	t.Helper()
+	return startAs(t, st, slack, email, escalation.Schema)
+}
+
+// startAs starts an engine of a version that writes another schema.
+func startAs(t *testing.T, st store.Store, slack, email *fake, schema int) *bench {
+	t.Helper()
 	e := New(Config{Store: st, Registerer: prometheus.NewRegistry(), Logger: slog.New(slog.NewTextHandler(t.Output(), nil))},
 		snapshot(t, map[string]Channel{notifiers.Slack: slack, notifiers.Email: email}))
+	e.schema = schema
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = e.Run(ctx) })
@@ -594,6 +601,23 @@ func TestStoreFails(t *testing.T) {
 				t.Errorf("applied=%v: paged %v; want ana once", apply, got)
 			}
 			b.stop()
+		}
+	})
+}
+
+// A risk is counted once, whether its alert opens an incident or is only recorded.
+func TestRisksAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, mem.New(), &fake{}, &fake{})
+		for _, severity := range []string{"info", "page"} {
+			for range 2 { // its repeat is none
+				if err := b.Webhook(t.Context(), "main", webhook("Slow "+severity, "thumbor", severity, true, time.Now())); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if n := testutil.ToFloat64(b.metrics.risks.WithLabelValues(string(routing.RiskUnknownService))); n != 2 {
+			t.Errorf("callchain_risks_total is %v; want 2", n)
 		}
 	})
 }

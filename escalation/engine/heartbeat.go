@@ -79,7 +79,7 @@ func (e *Engine) beat(ctx context.Context, h config.Heartbeat, at time.Time) err
 		if err != nil {
 			return err
 		}
-		switch err := e.commitHeartbeat(ctx, &t, key, rec.Version, next); {
+		switch err := e.commitHeartbeat(ctx, &t, rec, next); {
 		case errors.Is(err, store.ErrConflict):
 			continue
 		case err != nil:
@@ -130,7 +130,11 @@ func (e *Engine) loadHeartbeat(ctx context.Context, partition uint8, key string)
 		return store.Record{}, h, fmt.Errorf("load a heartbeat: %w", err)
 	}
 	if recs[0].Data != nil {
-		if err := record.Decode(recs[0].Data, &h); err != nil {
+		_, err := e.read(recs[0], &h, &h.Schema)
+		if errors.Is(err, errNewer) {
+			return store.Record{}, h, err
+		}
+		if err != nil {
 			e.log.Error("a heartbeat's record cannot be read and is begun anew", "record", key, "err", err)
 			h = escalation.Heartbeat{}
 		}
@@ -138,13 +142,15 @@ func (e *Engine) loadHeartbeat(ctx context.Context, partition uint8, key string)
 	return recs[0], h, nil
 }
 
-func (e *Engine) commitHeartbeat(ctx context.Context, t *txn, key string, version uint64, h escalation.Heartbeat) error {
-	data, err := record.Encode(&h)
+func (e *Engine) commitHeartbeat(ctx context.Context, t *txn, from store.Record, h escalation.Heartbeat) error {
+	h.Schema = e.schema
+	foreign, _ := record.Read(from.Data, &escalation.Heartbeat{}) // one that cannot be read is begun anew
+	data, err := encode(foreign, from.Data, &h)
 	if err != nil {
 		return fmt.Errorf("encode a heartbeat: %w", err)
 	}
 	wake := h.LookAt.Time()
-	t.writes = append(t.writes, store.Write{ID: key, Expect: version, Data: data, Wake: wake})
+	t.writes = append(t.writes, store.Write{ID: from.Key.ID, Expect: from.Version, Data: data, Wake: wake})
 	if t.wake.IsZero() || wake.Before(t.wake) {
 		t.wake = wake
 	}
@@ -156,8 +162,8 @@ func (e *Engine) commitHeartbeat(ctx context.Context, t *txn, key string, versio
 // record that it was paged are one write: however many replicas look, it is one.
 func (e *Engine) dueHeartbeat(ctx context.Context, claimed store.Record) error {
 	var h escalation.Heartbeat
-	if err := record.Decode(claimed.Data, &h); err != nil {
-		return undecodable(claimed, err)
+	if _, err := e.read(claimed, &h, &h.Schema); err != nil {
+		return err
 	}
 	snap, now := e.snap.Load(), e.store.Now()
 	conf := configured(snap, claimed.Key)
@@ -199,12 +205,12 @@ func (e *Engine) dueHeartbeat(ctx context.Context, claimed store.Record) error {
 		if err := t.incident(e, from, inc, now, false); err != nil {
 			return err
 		}
-		if err := e.commitHeartbeat(ctx, &t, claimed.Key.ID, claimed.Version, next); err != nil {
+		if err := e.commitHeartbeat(ctx, &t, claimed, next); err != nil {
 			return err
 		}
 		e.log.Error("a heartbeat is missed", "source", h.Source, "match", h.Match, "heard", h.SeenAt.Time(), "incident", inc.ID)
 	case escalation.Beating, escalation.StillMissed:
-		if err := e.commitHeartbeat(ctx, &t, claimed.Key.ID, claimed.Version, next); err != nil {
+		if err := e.commitHeartbeat(ctx, &t, claimed, next); err != nil {
 			return err
 		}
 	}

@@ -15,6 +15,7 @@ import (
 // Webhook keeps what an Alertmanager said: durable when it returns nil.
 func (e *Engine) Webhook(ctx context.Context, source string, w routing.Webhook) error {
 	received := time.Now()
+	ctx = store.In(ctx, store.Intake)
 	w, err := e.beats(ctx, source, w)
 	switch {
 	case len(w.Alerts) == 0:
@@ -45,7 +46,7 @@ func (e *Engine) take(ctx context.Context, in intake) error {
 	var given map[string]string // ids that are kept already
 	for {
 		snap := e.snap.Load()
-		group, incs, err := e.loadGroup(ctx, partition, gid)
+		group, incs, err := e.loadGroup(ctx, partition, gid, true)
 		if err != nil {
 			return err
 		}
@@ -70,7 +71,7 @@ func (e *Engine) take(ctx context.Context, in intake) error {
 		}
 		t := txn{partition: partition}
 		in.again.settle(e, &t, in.w, incs, &out, now, snap.env())
-		if err := t.group(group, out.Group); err != nil {
+		if err := t.group(e, group, out.Group); err != nil {
 			return err
 		}
 		if err := e.ingested(ctx, &t, incs, out, at, now, snap.env()); err != nil {
@@ -91,6 +92,7 @@ func (e *Engine) take(ctx context.Context, in intake) error {
 		if e.shore == nil {
 			e.learn(in.source, in.w)
 			e.metrics.resolutions(out.Resolutions)
+			e.metrics.recorded(out.Facts)
 		}
 		fault.Here("ingest.after_commit")
 		e.ingestDone(incs, out.Incidents, now)

@@ -145,8 +145,9 @@ func newIsland(e *Engine, cfg Island) *island {
 	i := &island{e: e, journal: cfg.Journal, doubtful: map[string]bool{}}
 	i.inner = &Engine{
 		store: inMemory{cfg.Scratch, e.store}, log: e.log.With("island", true), metrics: e.metrics, nudge: make(chan struct{}, 1),
-		turns: e.turns, health: e.health, slots: e.slots, ticks: e.ticks, began: e.began, shore: i, begin: e.begin,
+		turns: e.turns, health: e.health, slots: e.slots, ticks: e.ticks, began: e.began, schema: e.schema, shore: i, begin: e.begin,
 	}
+	i.inner.stopping, i.inner.stop = context.WithCancel(context.Background())
 	for p := range i.taking {
 		i.taking[p] = make(chan struct{}, 1)
 	}
@@ -331,7 +332,7 @@ func (i *island) page(ctx context.Context) {
 
 func (i *island) pageDue(ctx context.Context, rec store.Record) {
 	defer i.inner.contain("page from the island", rec.Key.ID)
-	l, err := decodeIncident(rec)
+	l, err := i.inner.decodeIncident(rec)
 	if rec.Key.ID[0] != 'i' || err != nil {
 		// Groups and the like have nothing to do here.
 		_ = i.inner.store.Commit(ctx, store.Txn{Partition: rec.Key.Partition, Mark: mark(), Writes: []store.Write{{ID: rec.Key.ID, Expect: rec.Version, Data: rec.Data}}})

@@ -17,8 +17,8 @@ import (
 	"callchain/routing/catalog"
 )
 
-// errNotKept is what cannot be done while the store is away.
-var errNotKept = errors.New("only an acknowledgement or a resolve can be recorded while the store is away")
+// ErrNotKept is returned for what cannot be done while the store is away.
+var ErrNotKept = errors.New("only an acknowledgement or a resolve can be recorded while the store is away")
 
 // event is an entry of the journal: one of a webhook, a heartbeat's beat, an act
 // and an outcome.
@@ -215,7 +215,7 @@ func (i *island) do(ctx context.Context, id string, ev escalation.Event) (escala
 		kept, ok = actOf(id, esc, now)
 	}
 	if !ok {
-		return escalation.Incident{}, escalation.Answer{}, errNotKept
+		return escalation.Incident{}, escalation.Answer{}, ErrNotKept
 	}
 	said := fmt.Sprintf("%s is recorded for %s; Redis is away, the escalation may still happen", kept.Act, kept.By.String())
 	// One that cannot be read is not acknowledged yet, as far as anybody knows.

@@ -14,6 +14,7 @@ import (
 	"callchain/escalation/store"
 	"callchain/notifiers"
 	"callchain/routing"
+	"callchain/routing/report"
 )
 
 type metrics struct {
@@ -133,6 +134,15 @@ func (m *metrics) resolutions(r escalation.Resolutions) {
 	m.resolved.WithLabelValues("early").Add(float64(r.Early))
 }
 
+// recorded counts the risks of alerts that opened no incident.
+func (m *metrics) recorded(events []report.Event) {
+	for _, ev := range events {
+		for _, r := range ev.Risks {
+			m.risks.WithLabelValues(string(r.Kind)).Inc()
+		}
+	}
+}
+
 // changed counts and logs what a committed change did to an incident.
 func (e *Engine) changed(before, after *escalation.Incident, now time.Time) {
 	if e.shore != nil {
@@ -153,7 +163,7 @@ func (e *Engine) changed(before, after *escalation.Incident, now time.Time) {
 			e.metrics.risks.WithLabelValues(string(r)).Inc()
 		}
 	}
-	if before.ID != "" && before.Run == after.Run && before.Place() != after.Place() && after.Round > 0 {
+	if before.ID != "" && after.Moves > before.Moves {
 		reason := "manual"
 		switch {
 		case before.RemindAt == 0 && before.Deadline == before.StepAt:
@@ -166,7 +176,7 @@ func (e *Engine) changed(before, after *escalation.Incident, now time.Time) {
 	}
 	if before.State != after.State && before.ID != "" {
 		e.log.Info("incident changed", "incident", after.ID, "state", string(after.State), "by", after.AcknowledgedBy())
-		if after.State == escalation.Acknowledged && after.Ack != nil {
+		if after.State == escalation.Acknowledged && after.Ack != nil && (before.Ack == nil || before.Ack.At != after.Ack.At) {
 			e.metrics.timeToAck.WithLabelValues(string(after.Urgency)).Observe(now.Sub(after.OpenedAt.Time()).Seconds())
 		}
 	}

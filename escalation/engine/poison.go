@@ -20,12 +20,12 @@ var errUnreadable = errors.New("the record cannot be read")
 
 // undecodable says of a record that cannot be decoded whether that is errUnreadable,
 // or whether a newer callchain wrote it: then it waits for that one.
-func undecodable(rec store.Record, err error) error {
+func (e *Engine) undecodable(rec store.Record, err error) error {
 	var of struct {
 		Schema int `json:"z"`
 	}
-	if errors.Is(err, record.ErrNewer) || record.Decode(rec.Data, &of) == nil && of.Schema > escalation.Schema {
-		return fmt.Errorf("decode %s: %w", rec.Key.ID, err)
+	if errors.Is(err, record.ErrNewer) || record.Decode(rec.Data, &of) == nil && of.Schema > e.schema {
+		return fmt.Errorf("decode %s: %w: %w", rec.Key.ID, errNewer, err)
 	}
 	return fmt.Errorf("decode %s: %w: %w", rec.Key.ID, errUnreadable, err)
 }

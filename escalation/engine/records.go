@@ -27,12 +27,14 @@ type loaded struct {
 	key       string
 	version   uint64
 	data      []byte
+	foreign   bool // data has fields of a newer callchain
 }
 
 type loadedGroup struct {
 	escalation.Group
 	version uint64
 	data    []byte
+	foreign bool
 }
 
 func keyOf(inc *escalation.Incident) string {
@@ -47,15 +49,30 @@ func keyOf(inc *escalation.Incident) string {
 	return "i/" + inc.ID
 }
 
-func decodeIncident(rec store.Record) (loaded, error) {
+func (e *Engine) decodeIncident(rec store.Record) (loaded, error) {
 	l := loaded{partition: rec.Key.Partition, key: rec.Key.ID, version: rec.Version, data: rec.Data}
-	if err := record.Decode(rec.Data, &l.Incident); err != nil {
-		return l, undecodable(rec, err)
+	var err error
+	l.foreign, err = e.read(rec, &l.Incident, &l.Schema)
+	return l, err
+}
+
+// read decodes a record whose schema is at of. The error is errUnreadable, or errNewer.
+func (e *Engine) read(rec store.Record, v any, of *int) (foreign bool, err error) {
+	if foreign, err = record.Read(rec.Data, v); err != nil {
+		return false, e.undecodable(rec, err)
 	}
-	if l.Schema > escalation.Schema {
-		return l, fmt.Errorf("decode %s: it was written by a newer callchain (schema %d, this one knows %d)", rec.Key.ID, l.Schema, escalation.Schema)
+	if *of > e.schema {
+		return false, fmt.Errorf("decode %s: %w (schema %d, this one knows %d)", rec.Key.ID, errNewer, *of, e.schema)
 	}
-	return l, nil
+	return foreign, nil
+}
+
+// encode is what becomes of a record; old is nil unless it has fields of a newer callchain.
+func encode(foreign bool, old []byte, v any) ([]byte, error) {
+	if foreign {
+		return record.Over(old, v)
+	}
+	return record.Encode(v)
 }
 
 // load reads an incident wherever it is kept.
@@ -72,7 +89,7 @@ func (e *Engine) load(ctx context.Context, id string) (loaded, error) {
 		switch {
 		case rec.Version == 0:
 		case !strings.HasPrefix(rec.Key.ID, "a/"):
-			return decodeIncident(rec)
+			return e.decodeIncident(rec)
 		case string(rec.Data) != id:
 			return e.load(ctx, string(rec.Data))
 		}
@@ -92,13 +109,14 @@ func (e *Engine) look(ctx context.Context, known *loaded) (loaded, error) {
 	case recs[0].Version == known.version && bytes.Equal(recs[0].Data, known.data):
 		return *known, nil
 	}
-	return decodeIncident(recs[0])
+	return e.decodeIncident(recs[0])
 }
 
-// loadGroup reads a group and its incidents. What is damaged, or written by a
-// newer callchain, is passed over: a group is begun anew and an incident opened
-// again rather than that its alerts page nobody.
-func (e *Engine) loadGroup(ctx context.Context, partition uint8, gid string) (loadedGroup, []loaded, error) {
+// loadGroup reads a group and its incidents. What is damaged is passed over: a group
+// is begun anew and an incident opened again rather than that its alerts page nobody.
+// What a newer callchain wrote is an error; arrived tells that alerts are at stake,
+// which at last are worth more than what nobody newer takes up.
+func (e *Engine) loadGroup(ctx context.Context, partition uint8, gid string, arrived bool) (loadedGroup, []loaded, error) {
 	recs, err := e.loadAny(ctx, partition, "g/"+gid)
 	if err != nil {
 		return loadedGroup{}, nil, fmt.Errorf("load group %s: %w", gid, err)
@@ -107,8 +125,11 @@ func (e *Engine) loadGroup(ctx context.Context, partition uint8, gid string) (lo
 	if g.data == nil {
 		return g, nil, nil
 	}
-	if err := record.Decode(g.data, &g.Group); err != nil || g.Schema > escalation.Schema {
-		e.log.Error("a group cannot be read and is begun anew", "group", gid, "schema", g.Schema, "err", err)
+	if g.foreign, err = e.read(recs[0], &g.Group, &g.Schema); err != nil {
+		if e.newer.wait(recs[0], err, arrived, e.store.Now()) {
+			return g, nil, err
+		}
+		e.log.Error("a group cannot be read and is begun anew", "group", gid, "err", err)
 		return loadedGroup{version: g.version}, nil, nil
 	}
 	var keys []string
@@ -127,8 +148,11 @@ func (e *Engine) loadGroup(ctx context.Context, partition uint8, gid string) (lo
 		if rec.Data == nil {
 			continue
 		}
-		l, err := decodeIncident(rec)
+		l, err := e.decodeIncident(rec)
 		if err != nil {
+			if e.newer.wait(rec, err, arrived, e.store.Now()) {
+				return g, nil, err
+			}
 			e.log.Error("an incident cannot be read and is passed over", "record", rec.Key.ID, "err", err)
 			continue
 		}
@@ -188,7 +212,7 @@ type attempt struct {
 // anyway, with everything due in it taken.
 func (t *txn) incident(e *Engine, from *loaded, inc escalation.Incident, now time.Time, rewrite bool) error {
 	var taken []escalation.Delivery
-	if !e.draining.Load() {
+	if e.stopping.Err() == nil {
 		inc, taken = escalation.Take(inc, now, e.turns.next)
 	}
 	if e.shore != nil {
@@ -201,7 +225,12 @@ func (t *txn) incident(e *Engine, from *loaded, inc escalation.Incident, now tim
 			}
 		}
 	}
-	data, err := record.Encode(&inc)
+	inc.Schema = e.schema
+	var old []byte
+	if from != nil {
+		old = from.data
+	}
+	data, err := encode(from != nil && from.foreign, old, &inc)
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", inc.ID, err)
 	}
@@ -223,7 +252,7 @@ func (t *txn) incident(e *Engine, from *loaded, inc escalation.Incident, now tim
 		t.wake = w.Wake
 	}
 	if len(taken) > 0 {
-		as := &loaded{Incident: inc, partition: t.partition, key: key, version: w.Expect + 1, data: data}
+		as := &loaded{Incident: inc, partition: t.partition, key: key, version: w.Expect + 1, data: data, foreign: from != nil && from.foreign}
 		for _, d := range taken {
 			t.taken = append(t.taken, attempt{inc.ID, d, as, len(taken) == 1})
 		}
@@ -232,12 +261,13 @@ func (t *txn) incident(e *Engine, from *loaded, inc escalation.Incident, now tim
 }
 
 // group adds the write of a group record, if more changed than when it was touched.
-func (t *txn) group(from loadedGroup, g escalation.Group) error {
+func (t *txn) group(e *Engine, from loadedGroup, g escalation.Group) error {
 	old := from.Group
+	g.Schema = e.schema
 	touched := g.TouchedAt
 	if from.version != 0 {
 		g.TouchedAt = old.TouchedAt
-		data, err := record.Encode(&g)
+		data, err := encode(from.foreign, from.data, &g)
 		if err != nil {
 			return fmt.Errorf("encode group %s: %w", g.ID, err)
 		}
@@ -246,7 +276,7 @@ func (t *txn) group(from loadedGroup, g escalation.Group) error {
 		}
 	}
 	g.TouchedAt = touched
-	data, err := record.Encode(&g)
+	data, err := encode(from.foreign, from.data, &g)
 	if err != nil {
 		return fmt.Errorf("encode group %s: %w", g.ID, err)
 	}
@@ -299,9 +329,15 @@ func (e *Engine) facts(ctx context.Context, t *txn, events []report.Event) error
 	}
 	for i, key := range keys {
 		var facts report.Facts
+		foreign := false
 		if recs[i].Data != nil {
-			if err := record.Decode(recs[i].Data, &facts); err != nil {
-				// A report is worth less than a page.
+			// A report is worth less than a page.
+			foreign, err = e.read(recs[i], &facts, &facts.Schema)
+			if errors.Is(err, errNewer) {
+				e.log.Error("facts that a newer callchain keeps are not counted", "record", key, "err", err)
+				continue
+			}
+			if err != nil {
 				e.log.Error("facts cannot be read and are begun anew", "record", key, "err", err)
 				facts = report.Facts{}
 			}
@@ -312,7 +348,7 @@ func (e *Engine) facts(ctx context.Context, t *txn, events []report.Event) error
 		if facts.Day == "" {
 			continue // a correction of what is not kept any more
 		}
-		data, err := record.Encode(&facts)
+		data, err := encode(foreign, recs[i].Data, &facts)
 		if err != nil {
 			return fmt.Errorf("encode %s: %w", key, err)
 		}
@@ -487,7 +523,7 @@ func (e *Engine) Incidents(ctx context.Context, f Filter) ([]escalation.Incident
 	var list []escalation.Incident
 	var broken error
 	collect := func(rec store.Record) bool {
-		l, err := decodeIncident(rec)
+		l, err := e.decodeIncident(rec)
 		if err != nil {
 			broken = errors.Join(broken, err)
 			return true

@@ -94,7 +94,7 @@ func TestLook(t *testing.T) {
 	st := mem.New()
 	// It does not run and sends nothing, so nothing changes by itself.
 	e := New(Config{Store: st, Registerer: prometheus.NewRegistry(), Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}, snapshot(t, nil))
-	e.draining.Store(true)
+	e.stop()
 	if err := e.Webhook(t.Context(), "main", webhook("Slow", "parsoid", "page", true, time.Now())); err != nil {
 		t.Fatal(err)
 	}

@@ -45,10 +45,15 @@ func (e *Engine) answers(ctx context.Context) error {
 	return err
 }
 
+// idle is how long Run sleeps at most: others may have committed something that is
+// due earlier than what it knows of.
+const idle = 500 * time.Millisecond
+
 // Run claims what is due and sees it through, until ctx is done; then it waits
 // some seconds for the attempts that are under way and records them.
 func (e *Engine) Run(ctx context.Context) error {
 	defer e.drain()
+	defer context.AfterFunc(ctx, e.stop)()
 	if e.island != nil {
 		var own sync.WaitGroup
 		own.Go(func() {
@@ -57,7 +62,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		})
 		defer own.Wait()
 	}
-	idle := 500 * time.Millisecond // others may have committed something that is due earlier
+	idle := idle
 	if x, ok := e.store.(exclusive); ok && x.Exclusive() {
 		idle = time.Minute // what we commit ourselves wakes us
 		// Beside the loop: with many incidents it takes seconds, and timers do not wait.
@@ -90,8 +95,11 @@ func (e *Engine) Run(ctx context.Context) error {
 			e.sleep(ctx, 200*time.Millisecond)
 			continue
 		}
+		if d := e.newer.polite(e.store.Now()); d > 0 {
+			pause(ctx, d)
+		}
 		e.asleep.Store(math.MaxInt64)
-		due, err := e.store.Claim(ctx, 256, escalation.Lease)
+		due, err := e.claim(ctx)
 		if err != nil {
 			e.hearing.badly()
 			if ctx.Err() == nil {
@@ -116,7 +124,8 @@ func (e *Engine) Run(ctx context.Context) error {
 			select {
 			case e.ticks <- struct{}{}:
 			case <-ctx.Done():
-				continue // its claim runs out
+				e.work.Go(func() { e.unbegun(rec) })
+				continue
 			}
 			e.work.Go(func() {
 				defer func() { <-e.ticks }()
@@ -136,6 +145,24 @@ func (e *Engine) Run(ctx context.Context) error {
 	return nil
 }
 
+// claim asks for what is due. A stop does not cut it off at once: records whose
+// claim went through and whose answer is not heard would wait for their leases.
+func (e *Engine) claim(ctx context.Context) (store.Due, error) {
+	asking, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(500*time.Millisecond, cancel) })()
+	return e.store.Claim(asking, 256, escalation.Lease)
+}
+
+// unbegun gives back what was claimed and is not begun any more.
+func (e *Engine) unbegun(rec store.Record) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if err := e.giveBack(ctx, rec, e.store.Now()); err != nil && !errors.Is(err, store.ErrConflict) {
+		e.log.Warn("what was claimed could not be given back; it is taken up when its lease is over", "record", rec.Key.ID, "err", err)
+	}
+}
+
 // At the end attempts that are under way may take drainFor, and their records
 // recordFor after that: together less than main waits, which has ten seconds for
 // everything. An attempt that is cut is made again, by another process or at the
@@ -147,7 +174,7 @@ const (
 
 // drain ends the sending: nothing new is taken, what is under way is recorded.
 func (e *Engine) drain() {
-	e.draining.Store(true)
+	e.stop()
 	if e.island != nil {
 		var own sync.WaitGroup
 		own.Go(e.island.inner.drain)
@@ -180,7 +207,7 @@ type exclusive interface{ Exclusive() bool }
 func (e *Engine) takeBack(ctx context.Context) error {
 	var ids []string
 	err := e.scan(ctx, "i/", func(rec store.Record) bool {
-		l, err := decodeIncident(rec)
+		l, err := e.decodeIncident(rec)
 		if err == nil && slices.ContainsFunc(l.Deliveries, func(d escalation.Delivery) bool { return d.Status == escalation.InFlight }) {
 			ids = append(ids, l.ID)
 		}
@@ -237,8 +264,11 @@ func (e *Engine) due(rec store.Record) {
 	default:
 		err = e.store.Commit(ctx, store.Txn{Partition: rec.Key.Partition, Mark: mark(), Writes: []store.Write{{ID: rec.Key.ID, Expect: rec.Version}}})
 	}
-	if errors.Is(err, errUnreadable) {
+	switch {
+	case errors.Is(err, errUnreadable):
 		err = e.quarantine(ctx, rec, err)
+	case errors.Is(err, errNewer):
+		err = e.handOver(ctx, rec, err)
 	}
 	e.poison.clear(rec.Key) // it was handled without a panic
 	if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, store.ErrConflict) {
@@ -247,7 +277,7 @@ func (e *Engine) due(rec store.Record) {
 }
 
 func (e *Engine) dueIncident(ctx context.Context, rec store.Record) error {
-	l, err := decodeIncident(rec)
+	l, err := e.decodeIncident(rec)
 	if err != nil {
 		return err
 	}
@@ -258,8 +288,12 @@ func (e *Engine) dueIncident(ctx context.Context, rec store.Record) error {
 	if l.State == escalation.Triggered && l.Deadline != 0 && l.Deadline.Time().Before(now) {
 		e.metrics.timerLateness.Observe(now.Sub(l.Deadline.Time()).Seconds())
 	}
+	known := e.witnessed(ctx, &l)
+	if e.stopping.Err() != nil {
+		return e.giveBack(ctx, rec, e.store.Now()) // somebody else asks Alertmanager
+	}
 	fault.Here("tick.before_commit")
-	_, _, err = e.apply(ctx, l.ID, escalation.Tick{}, e.witnessed(ctx, &l), true)
+	_, _, err = e.apply(ctx, l.ID, escalation.Tick{}, known, true)
 	fault.Here("tick.after_commit")
 	return err
 }
@@ -267,7 +301,7 @@ func (e *Engine) dueIncident(ctx context.Context, rec store.Record) error {
 func (e *Engine) dueGroup(ctx context.Context, rec store.Record) error {
 	gid := strings.TrimPrefix(rec.Key.ID, "g/")
 	for {
-		group, incs, err := e.loadGroup(ctx, rec.Key.Partition, gid)
+		group, incs, err := e.loadGroup(ctx, rec.Key.Partition, gid, false)
 		if err != nil || group.version == 0 {
 			return err
 		}
@@ -282,7 +316,7 @@ func (e *Engine) dueGroup(ctx context.Context, rec store.Record) error {
 			// As if Alertmanager had said it again now; the deferred alert is
 			// taken off the group only with that.
 			out := escalation.Ingest(next, incidentsOf(incs), next.Source, w, now, e.snap.Load().env(), nil)
-			if err := t.group(group, out.Group); err != nil {
+			if err := t.group(e, group, out.Group); err != nil {
 				return err
 			}
 			after = out.Incidents
@@ -291,7 +325,7 @@ func (e *Engine) dueGroup(ctx context.Context, rec store.Record) error {
 			}
 		default:
 			next.TouchedAt = escalation.At(now)
-			if err := t.group(group, next); err != nil {
+			if err := t.group(e, group, next); err != nil {
 				return err
 			}
 		}

@@ -47,6 +47,10 @@ func (e *Engine) send(a attempt, received time.Time) {
 	// The wait for a free place counts against the attempt.
 	select {
 	case e.slots[d.Channel] <- struct{}{}:
+	case <-e.stopping.Done():
+		stop()
+		e.release(a)
+		return
 	case <-ctx.Done():
 		stop()
 		e.record(a, nil, notifiers.Result{Verdict: notifiers.Retry, After: time.Second, Err: errWait})
@@ -69,6 +73,11 @@ func (e *Engine) send(a attempt, received time.Time) {
 	}
 	if escalation.Moot(&cur.Incident, d.ID, d.Attempt) {
 		e.drop(a)
+		return
+	}
+	if e.stopping.Err() != nil {
+		stop()
+		e.release(a)
 		return
 	}
 
@@ -183,14 +192,17 @@ func (e *Engine) record(a attempt, known *loaded, res notifiers.Result) {
 	}
 	ev := escalation.Result{
 		Delivery: d.ID, Attempt: d.Attempt, Verdict: escalation.Verdict(res.Verdict),
-		Ref: escalation.Ref{Channel: res.Ref.Channel, TS: res.Ref.TS}, After: res.After.Milliseconds(), Error: text,
+		Ref: escalation.Ref{Channel: res.Ref.Channel, TS: res.Ref.TS}, After: res.After.Milliseconds(), Error: text, Found: res.Found, Cure: res.Cure,
+	}
+	if res.Cure && d.Ref == (escalation.Ref{}) {
+		e.tellCure(d, text)
 	}
 	if d.Kind == escalation.ReportDelivery && res.Verdict == notifiers.Sent {
 		e.metrics.reportSuccess.SetToCurrentTime()
 	}
 	if d.Kind == escalation.PageDelivery && d.Ref == (escalation.Ref{}) && res.Ref.Channel != shadowRef && !errors.Is(res.Err, errWait) {
 		e.metrics.pages.WithLabelValues(d.Channel, res.Verdict.String()).Inc()
-		if d.Maybe > 0 && res.Verdict == notifiers.Sent {
+		if d.Maybe > 0 && res.Verdict == notifiers.Sent && !res.Found {
 			e.metrics.duplicatePages.WithLabelValues(e.island.cause(d.ID)).Inc()
 		}
 	}
@@ -224,6 +236,16 @@ func (e *Engine) record(a attempt, known *loaded, res notifiers.Result) {
 		case <-e.sending.Done():
 		case <-time.After(200 * time.Millisecond):
 		}
+	}
+}
+
+// release gives back an attempt that was not begun, for another process.
+func (e *Engine) release(a attempt) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	ev := escalation.Unsent{Delivery: a.delivery.ID, Attempt: a.delivery.Attempt}
+	if _, _, err := e.apply(ctx, a.incident, ev, nil, false); err != nil && !errors.Is(err, ErrNotFound) {
+		e.log.Warn("a message that was not begun could not be given back; it is sent when its lease is over", "incident", a.incident, "err", err)
 	}
 }
 

@@ -21,12 +21,16 @@ func (e *Engine) message(snap *Snapshot, inc *escalation.Incident, d escalation.
 	msg := notifiers.Message{
 		ID:       d.ID,
 		Attempt:  d.Attempt,
+		Tries:    d.Tries,
 		Kind:     notifiers.Kind(d.Kind),
 		Address:  d.Address,
 		Ref:      notifiers.Ref{Channel: d.Ref.Channel, TS: d.Ref.TS},
 		Edit:     d.Ref != (escalation.Ref{}),
 		ReadOnly: d.ReadOnly,
 		Now:      now,
+	}
+	if d.Maybe > 0 {
+		msg.PerhapsSince = inc.OpenedAt.Time()
 	}
 	if d.Kind == escalation.NoticeDelivery {
 		msg.Notice = &notifiers.Text{Title: inc.Title, Body: notifiers.Untrusted(inc.Body)}
@@ -44,10 +48,10 @@ func (e *Engine) message(snap *Snapshot, inc *escalation.Incident, d escalation.
 	}
 	msg.Incident.Revision = d.Sending
 	if t := snap.Catalog.Team(d.To); inc.Confidential && d.Kind == escalation.BoardDelivery && t != nil && t.Kind == config.Volunteer {
-		conceal(&msg.Incident)
+		msg.Incident.Conceal()
 	}
 	switch d.Kind {
-	case escalation.PageDelivery, escalation.ReminderDelivery, escalation.ToldDelivery:
+	case escalation.PageDelivery, escalation.ReminderDelivery, escalation.ToldDelivery, escalation.QuestionDelivery:
 		msg.You = you(snap, inc, d, now)
 		msg.You.MayCome2 = msg.You.MayCome2 || e.shore != nil
 		if p := snap.Catalog.Person(d.To); p != nil {
@@ -78,16 +82,6 @@ func (e *Engine) message(snap *Snapshot, inc *escalation.Incident, d escalation.
 	return msg
 }
 
-// conceal leaves of an incident what people may know who were told of it before
-// it was confidential.
-func conceal(v *notifiers.Incident) {
-	v.AlertName, v.Summary, v.Alerts = "an alert", "The details are confidential.", nil
-	if v.Held != "" {
-		v.Held = "kept quiet in Alertmanager"
-	}
-	v.Matched, v.Runbook, v.Dashboard, v.Source, v.Silence, v.Page = "", "", "", "", "", ""
-}
-
 func appendSlack(ids []string, snap *Snapshot, handle string) []string {
 	if p := snap.Catalog.Person(handle); p != nil && p.Slack != "" && !slices.Contains(ids, p.Slack) {
 		return append(ids, p.Slack)
@@ -102,7 +96,13 @@ func you(snap *Snapshot, inc *escalation.Incident, d escalation.Delivery, now ti
 	}
 	if p := snap.Catalog.Person(d.To); p != nil {
 		y.Timezone = p.Timezone
+	} else if inc.Ack != nil && inc.Ack.Handle == d.To {
+		y.Name = inc.Ack.String()
 	}
+	if d.Hand != 0 {
+		y.Steps = 0 // out of the chain's order
+	}
+	y.Beside = inc.State != escalation.Triggered && inc.Beside != nil && slices.Contains(inc.Beside.People, d.To)
 	if d.Channel == notifiers.Email && snap.Link != nil && inc.Open() {
 		y.AckURL = snap.Link(inc.ID, d.To, now.Add(7*24*time.Hour))
 	}
@@ -173,7 +173,7 @@ func view(snap *Snapshot, inc *escalation.Incident, now time.Time) notifiers.Inc
 		}
 		v.Runbook, v.Dashboard = notifiers.Untrusted(svc.Runbook), notifiers.Untrusted(svc.Dashboard)
 	}
-	if inc.Kind == escalation.Alerts {
+	if inc.Kind == escalation.Alerts || inc.Kind == escalation.ByHand {
 		v.Missing = missing(inc, svc)
 	}
 	alerts(&v, inc)
@@ -185,8 +185,20 @@ func view(snap *Snapshot, inc *escalation.Incident, now time.Time) notifiers.Inc
 		}
 	case escalation.Missed:
 		v.Assessment = "" // it is about a team's Alertmanager, not about something owned
+	case escalation.ByHand:
+		v.AlertName, v.Summary = "paged by hand", notifiers.Untrusted(inc.Body)
+		if inc.Sender != nil {
+			v.AlertName = notifiers.Untrusted("paged by " + inc.Sender.String())
+		}
 	case escalation.Alerts, escalation.Test, escalation.Notice, escalation.Report:
 	}
+	if inc.State == escalation.Acknowledged && inc.Ack != nil {
+		v.AckExpires = inc.Ack.Expires.Time()
+	}
+	if inc.State == escalation.Snoozed {
+		v.SnoozedUntil = inc.SnoozedUntil.Time()
+	}
+	v.Flapping = inc.Flapping()
 	who(&v, snap, inc)
 	v.Next = next(snap, inc, now)
 	v.Held = notifiers.Untrusted(inc.HeldBecause())
@@ -348,6 +360,9 @@ func who(v *notifiers.Incident, snap *Snapshot, inc *escalation.Incident) {
 	if inc.Ack != nil && inc.State != escalation.Triggered {
 		v.By, v.ByVia, v.ByAt = inc.Ack.String(), inc.Ack.Via, inc.Ack.At.Time()
 	}
+	if inc.State == escalation.Snoozed && inc.SnoozedBy != nil {
+		v.By, v.ByVia, v.ByAt = inc.SnoozedBy.String(), inc.SnoozedBy.Via, time.Time{}
+	}
 	if inc.ClosedBy != nil {
 		v.By, v.ByVia, v.ByAt = inc.ClosedBy.String(), inc.ClosedBy.Via, inc.ClosedAt.Time()
 	}
@@ -382,12 +397,13 @@ func next(snap *Snapshot, inc *escalation.Incident, now time.Time) *notifiers.Ne
 	if at.Before(now) {
 		at = now
 	}
+	from, handles := inc.Ahead()
 	paged := map[string]bool{}
-	for _, h := range inc.RoundPaged {
+	for _, h := range handles {
 		paged[h] = true
 	}
 	n := &notifiers.Next{At: at}
-	c := snap.Router.Chain(inc.Target, inc.Urgency, at, inc.Through+1, paged)
+	c := snap.Router.Chain(inc.Target, inc.Urgency, at, from, paged)
 	if len(c.Steps) == 0 && inc.Round < c.Rounds {
 		n.Again = true
 		c = snap.Router.Chain(inc.Target, inc.Urgency, at, 0, nil)

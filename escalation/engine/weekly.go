@@ -39,10 +39,14 @@ func (e *Engine) planWeekly(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("load the plan of the weekly report: %w", err)
 		}
-		rec := weeklyRecord{Schema: escalation.Schema, Since: escalation.At(e.store.Now())}
+		rec := weeklyRecord{Schema: e.schema, Since: escalation.At(e.store.Now())}
 		if recs[0].Data != nil {
-			if err := json.Unmarshal(recs[0].Data, &rec); err != nil {
-				return fmt.Errorf("decode the plan of the weekly report: %w", err)
+			_, err := e.read(recs[0], &rec, &rec.Schema)
+			if errors.Is(err, errNewer) {
+				return nil // whoever wrote it plans it
+			}
+			if err != nil {
+				return err
 			}
 		}
 		was := rec
@@ -109,6 +113,7 @@ func (e *Engine) wakeWeekly(ctx context.Context, version uint64, rec weeklyRecor
 	if !wake.IsZero() && wake.Before(after) {
 		wake = after
 	}
+	rec.Schema = e.schema
 	data, err := json.Marshal(rec)
 	if err != nil {
 		return fmt.Errorf("encode the plan of the weekly report: %w", err)
@@ -137,8 +142,8 @@ func nextReport(w *config.Weekly, after time.Time) (escalation.Instant, error) {
 // own whose id names both.
 func (e *Engine) dueWeekly(ctx context.Context, claimed store.Record) error {
 	var rec weeklyRecord
-	if err := json.Unmarshal(claimed.Data, &rec); err != nil {
-		return undecodable(claimed, err)
+	if _, err := e.read(claimed, &rec, &rec.Schema); err != nil {
+		return err
 	}
 	snap, now := e.snap.Load(), e.store.Now()
 	w := snap.Config.Reports.Weekly

@@ -110,6 +110,8 @@ func (e *Engine) glance(ctx context.Context, source string, w Witness) (escalati
 	select {
 	case <-g.done:
 		return g.look, g.look.Heard
+	case <-e.stopping.Done():
+		return escalation.Look{}, false
 	case <-ctx.Done():
 		return escalation.Look{}, false
 	}
@@ -143,14 +145,14 @@ func (e *Engine) planWitness(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("load the watch of source %s: %w", source, err)
 		}
-		watch := escalation.Watch{Schema: escalation.Schema, Source: source}
+		watch := escalation.Watch{Schema: e.schema, Source: source}
 		if recs[0].Data == nil {
 			err = e.saveWatch(ctx, recs[0].Version, watch, e.store.Now().Add(e.witness.every))
 			if err != nil && !errors.Is(err, store.ErrConflict) {
 				return err
 			}
-		} else {
-			watch = e.watch(recs[0])
+		} else if watch, err = e.watch(recs[0]); err != nil {
+			continue // a newer callchain wrote it, and asks
 		}
 		e.witness.mu.Lock()
 		var missing []string
@@ -193,15 +195,19 @@ func (e *Engine) saveWatch(ctx context.Context, version uint64, w escalation.Wat
 }
 
 // watch reads the record of a source; one that cannot be read is begun anew.
-func (e *Engine) watch(rec store.Record) escalation.Watch {
+func (e *Engine) watch(rec store.Record) (escalation.Watch, error) {
 	source := strings.TrimPrefix(rec.Key.ID, witnessPrefix)
 	var w escalation.Watch
-	if err := json.Unmarshal(rec.Data, &w); err != nil || w.Schema > escalation.Schema {
+	_, err := e.read(rec, &w, &w.Schema)
+	if errors.Is(err, errNewer) {
+		return w, err
+	}
+	if err != nil {
 		e.log.Error("the watch of a source cannot be read and is begun anew", "source", source, "err", err)
 		w = escalation.Watch{}
 	}
-	w.Schema, w.Source = escalation.Schema, source
-	return w
+	w.Schema, w.Source = e.schema, source
+	return w, nil
 }
 
 // rewatch changes the record of a source, whoever else does, and leaves its wake-up alone.
@@ -215,9 +221,11 @@ func (e *Engine) rewatch(ctx context.Context, source string, change func(escalat
 		if wake.IsZero() {
 			wake = e.store.Now().Add(e.witness.every)
 		}
-		w := escalation.Watch{Schema: escalation.Schema, Source: source}
+		w := escalation.Watch{Schema: e.schema, Source: source}
 		if recs[0].Data != nil {
-			w = e.watch(recs[0])
+			if w, err = e.watch(recs[0]); err != nil {
+				return err
+			}
 		}
 		next, changed := change(w)
 		if !changed {
@@ -232,8 +240,11 @@ func (e *Engine) rewatch(ctx context.Context, source string, change func(escalat
 // dueWitness begins a round. The record is written first: whoever does that has
 // the round, and the next one is some minutes away.
 func (e *Engine) dueWitness(ctx context.Context, rec store.Record) error {
-	watch := e.watch(rec)
-	err := e.saveWatch(ctx, rec.Version, watch, e.store.Now().Add(e.witness.every))
+	watch, err := e.watch(rec)
+	if err != nil {
+		return err
+	}
+	err = e.saveWatch(ctx, rec.Version, watch, e.store.Now().Add(e.witness.every))
 	w := e.snap.Load().Witnesses[watch.Source]
 	if err != nil || w == nil { // nil: another replica's configuration may have it
 		return err
@@ -404,7 +415,7 @@ func (e *Engine) fetch(ctx context.Context, watch escalation.Watch, w Witness, l
 	}
 	for _, hook := range hooks {
 		gid, partition := escalation.GroupID(watch.Source, hook.GroupLabels)
-		group, incs, err := e.loadGroup(ctx, partition, gid)
+		group, incs, err := e.loadGroup(ctx, partition, gid, false)
 		if err != nil {
 			return err
 		}

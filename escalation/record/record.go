@@ -6,8 +6,9 @@
 // in the beginning: it is still read. Whoever changes anything about a form, the
 // dictionary too, adds another one; what stands in a store must stay readable.
 //
-// What a field means, and which version of callchain wrote it, is not this
-// package's business: a field that a reader does not know is passed over.
+// What a field means is not this package's business. A field that a reader does
+// not know is passed over, and Over keeps it: so an older callchain may change what
+// a newer one wrote and lose nothing of it.
 package record
 
 import (
@@ -17,6 +18,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"sync"
 
@@ -50,11 +52,18 @@ var (
 		Sort: cbor.SortBytewiseLexical,
 		Time: cbor.TimeRFC3339Nano,
 	}.UserBufferEncMode())
-	dec = must(cbor.DecOptions{
+	options = cbor.DecOptions{
 		UTF8:             cbor.UTF8DecodeInvalid, // an odd label must not make a record unreadable
 		MaxArrayElements: maxElements,
 		MaxMapPairs:      maxElements,
-	}.DecMode())
+		DefaultMapType:   reflect.TypeFor[map[string]any](),
+	}
+	dec    = must(options.DecMode())
+	strict = must(func() (cbor.DecMode, error) {
+		o := options
+		o.ExtraReturnErrors = cbor.ExtraDecErrorUnknownField
+		return o.DecMode()
+	}())
 )
 
 func must[T any](v T, err error) T {
@@ -99,23 +108,39 @@ func Encode(v any) ([]byte, error) {
 
 // Decode reads what Encode wrote, and JSON, into the struct that v points to.
 func Decode(data []byte, v any) error {
+	_, err := read(data, v, dec)
+	return err
+}
+
+// Read is Decode. foreign tells that the record has fields that v has no place for;
+// of JSON it does not, which no newer callchain writes.
+func Read(data []byte, v any) (foreign bool, err error) {
+	unknown := (*cbor.UnknownFieldError)(nil)
+	if foreign, err = read(data, v, strict); errors.As(err, &unknown) {
+		return read(data, v, dec)
+	}
+	return foreign, err
+}
+
+// read decodes with one of the modes; foreign tells that it was not the strict one.
+func read(data []byte, v any, mode cbor.DecMode) (foreign bool, err error) {
 	if len(data) > 0 && data[0] == plainJSON {
 		if err := json.Unmarshal(data, v); err != nil {
-			return fmt.Errorf("decode a record: %w", err)
+			return false, fmt.Errorf("decode a record: %w", err)
 		}
-		return nil
+		return false, nil
 	}
 	s, _ := scratches.Get().(*scratch)
 	defer s.done()
 	plain, err := s.unpack(data)
 	if err != nil {
-		return err
+		return false, err
 	}
 	// What it makes has copies of its own.
-	if err := dec.Unmarshal(plain, v); err != nil {
-		return fmt.Errorf("decode a record: %w", err)
+	if err := mode.Unmarshal(plain, v); err != nil {
+		return false, fmt.Errorf("decode a record: %w", err)
 	}
-	return nil
+	return mode == dec, nil
 }
 
 // unpack returns the plain record; it is overwritten when s is used again.

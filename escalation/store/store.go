@@ -216,3 +216,26 @@ func Instant(ms int64) time.Time {
 	}
 	return time.UnixMilli(ms).UTC()
 }
+
+// Lane says for whom a call is made. A store of another machine keeps connections
+// for each, so that those who call much leave room for the others.
+type Lane uint8
+
+// The lanes.
+const (
+	Work   Lane = iota // timers, outcomes of messages, lists
+	Intake             // webhooks: most of all in a storm
+	People             // presses and actions: somebody is waiting
+	Lanes              // how many there are
+)
+
+type laneKey struct{}
+
+// In makes calls with the context take a lane.
+func In(ctx context.Context, l Lane) context.Context { return context.WithValue(ctx, laneKey{}, l) }
+
+// LaneOf is the lane of a context.
+func LaneOf(ctx context.Context) Lane {
+	l, _ := ctx.Value(laneKey{}).(Lane)
+	return l
+}

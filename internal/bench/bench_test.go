@@ -81,6 +81,9 @@ func openBolt(b *testing.B) opened {
 	}}
 }
 
+// token is every secret of an organisation.
+const token = "0123456789abcdef0123456789abcdef0123456789abcdef"
+
 // organisation writes a configuration and a catalog of n services into a folder
 // and returns the configuration's path. Each service has a team of its own with
 // a person on call and a manager: how fast one person's conversation may be used
@@ -102,9 +105,10 @@ routing: {fallback_team: t0}
 notifiers:
   slack: {api_url: "` + slackURL + `", bot_token_file: token, signing_secret_file: token, channel: "#incidents"}
   email: {smarthost: "127.0.0.1:1", from: callchain@example.org, require_tls: false, link_key_file: token}
+api: {tokens: [{name: bench, token_file: token, scopes: [respond]}]}
 `,
 		"catalog.yml": "people:\n" + people.String() + "teams:\n" + teams.String() + "services:\n" + services.String(),
-		"token":       "0123456789abcdef0123456789abcdef0123456789abcdef",
+		"token":       token,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			b.Fatal(err)
@@ -169,10 +173,9 @@ func serve(b *testing.B, h http.Handler) string {
 	if err != nil {
 		b.Fatal(err)
 	}
-	s := &http.Server{Handler: h, ReadHeaderTimeout: server.ReadHeaderTimeout, ReadTimeout: server.ReadTimeout,
-		WriteTimeout: server.WriteTimeout, IdleTimeout: server.IdleTimeout}
+	s := server.NewDoor(h, slog.New(slog.DiscardHandler))
 	done := make(chan struct{})
-	go func() { defer close(done); _ = s.Serve(l) }()
+	go func() { defer close(done); _ = s.Serve(s.Bound(l)) }()
 	b.Cleanup(func() { s.Close(); <-done })
 	return l.Addr().String()
 }

@@ -86,6 +86,8 @@ func New(cfg Config) http.Handler {
 	mux.HandleFunc("GET /mail/{id}", p.mail)
 	mux.HandleFunc("POST /fire", p.act(p.fire))
 	mux.HandleFunc("POST /press", p.act(p.press))
+	mux.HandleFunc("POST /form", p.act(p.form))
+	mux.HandleFunc("POST /command", p.act(p.command))
 	mux.Handle("GET /assets/", http.StripPrefix("/assets/", http.FileServerFS(static)))
 	guarded := http.NewCrossOriginProtection().Handler(mux)
 
@@ -143,11 +145,7 @@ func (p *page) act(do func(*http.Request) (string, error)) http.HandlerFunc {
 			return
 		}
 		p.say(said)
-		to := "/"
-		if show := r.PostForm.Get("show"); show != "" {
-			to += "?show=" + url.QueryEscape(show)
-		}
-		http.Redirect(w, r, to, http.StatusSeeOther)
+		http.Redirect(w, r, shown(r.PostForm), http.StatusSeeOther)
 	}
 }
 

@@ -346,3 +346,69 @@ func TestPreparedAlerts(t *testing.T) {
 		})
 	}
 }
+
+// A form that callchain opens is on the page with its fields; what is filled in
+// goes back signed, a date by the clock of the browser.
+func TestForm(t *testing.T) {
+	st := start(t)
+	ref := st.message(url.Values{"channel": {"U01AMIRA"}, "text": {"page"}, "blocks": {`[{"type":"actions","elements":[{"type":"overflow","action_id":"more",
+		"options":[{"text":{"type":"plain_text","text":"Snooze…"},"value":"snooze|t"}]}]}]`}})
+	if resp := st.post("/press", url.Values{"channel": {ref.Channel}, "ts": {ref.TS}, "user": {"U01AMIRA"}, "do": {"a=more&v=snooze%7Ct&l=Snooze"}}); resp.StatusCode != http.StatusSeeOther {
+		t.Fatal(resp.Status)
+	}
+	var press struct {
+		Trigger string `json:"trigger_id"`
+	}
+	if err := json.Unmarshal([]byte(<-st.presses), &press); err != nil {
+		t.Fatal(err)
+	}
+	view := `{"type":"modal","title":{"type":"plain_text","text":"Snooze"},"submit":{"type":"plain_text","text":"Go"},"private_metadata":"t","callback_id":"snooze","blocks":[
+		{"type":"section","text":{"type":"mrkdwn","text":"*parsoid* &lt;script&gt;"}},
+		{"type":"input","block_id":"for","label":{"type":"plain_text","text":"For how long"},"element":{"type":"radio_buttons","action_id":"for","options":[{"text":{"type":"plain_text","text":"1 hour"},"value":"1h"}]}},
+		{"type":"input","block_id":"until","optional":true,"label":{"type":"plain_text","text":"Or until"},"element":{"type":"datetimepicker","action_id":"until"}},
+		{"type":"input","block_id":"to","optional":true,"label":{"type":"plain_text","text":"Whom"},"element":{"type":"static_select","action_id":"to","option_groups":[{"label":{"type":"plain_text","text":"Teams"},"options":[{"text":{"type":"plain_text","text":"sre"},"value":"team:sre"}]}]}},
+		{"type":"input","block_id":"reason","optional":true,"label":{"type":"plain_text","text":"Why"},"element":{"type":"plain_text_input","action_id":"reason","multiline":true}}]}`
+	if resp := st.post("/api/views.open", url.Values{"token": {"xoxb"}, "trigger_id": {press.Trigger}, "view": {view}}); resp.StatusCode != http.StatusOK {
+		t.Fatal(resp.Status)
+	}
+	id := st.slack.Views()[0].ID
+	page, _ := st.get("/parts")
+	for _, want := range []string{"Amira's form", `name="f.for" value="1h"`, `type="datetime-local" name="f.until"`, `<optgroup label="Teams"><option value="team:sre">sre</option>`, "&lt;script&gt;", `<textarea name="f.reason"`} {
+		if !strings.Contains(page, want) {
+			t.Errorf("no %s on the page", want)
+		}
+	}
+	st.post("/form", url.Values{"view": {id}, "do": {"submit"}})
+	if page, _ := st.get("/parts"); !strings.Contains(page, "Please complete this required field.") || !strings.Contains(page, "is not complete") {
+		t.Error("the page does not say what is missing")
+	}
+	st.post("/form", url.Values{"view": {id}, "do": {"submit"}, "f.for": {"1h"}, "f.until": {"2026-11-20T05:30"}, "behind": {"-60"}})
+	sent := <-st.presses
+	if !strings.Contains(sent, `"view_submission"`) || !strings.Contains(sent, `"selected_date_time":1795149000`) || !strings.Contains(sent, `"private_metadata":"t"`) {
+		t.Errorf("sent %s", sent)
+	}
+	if page, _ := st.get("/parts"); strings.Contains(page, "role=\"dialog\"") {
+		t.Error("the form is still there")
+	}
+	if resp := st.post("/form", url.Values{"view": {id}, "do": {"close"}}); resp.StatusCode != http.StatusBadRequest {
+		t.Errorf("a form that is gone: %s", resp.Status)
+	}
+}
+
+func TestCommand(t *testing.T) {
+	st := start(t)
+	daemon := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, `{"response_type":"ephemeral","text":"`+r.FormValue("command")+" got "+r.FormValue("text")+`"}`)
+	}))
+	t.Cleanup(daemon.Close)
+	st.slack.SetCommandURL(daemon.URL)
+	for typed, want := range map[string]string{"/callchain oncall": "/callchain got oncall", "mine": "/callchain got mine"} {
+		st.post("/command", url.Values{"user": {"U01AMIRA"}, "text": {typed}})
+		if page, _ := st.get("/parts"); !strings.Contains(page, want) || !strings.Contains(page, "Only visible to Amira") {
+			t.Errorf("%s is not answered on the page", typed)
+		}
+	}
+	if resp := st.post("/command", url.Values{"user": {"U99"}, "text": {"x"}}); resp.StatusCode != http.StatusBadRequest {
+		t.Errorf("nobody's command: %s", resp.Status)
+	}
+}

@@ -149,7 +149,7 @@ func controls(list []element) []control {
 		if len(e.Options) > 0 {
 			c.Label = e.Place.Text
 			if c.Label == "" {
-				c.Label = "More"
+				c.Label, c.Aria = "⋯", "More actions"
 			}
 			for _, o := range e.Options {
 				c.Options = append(c.Options, control{

@@ -28,6 +28,7 @@ type view struct {
 	Show      string // whose inbox: a key of Filters
 	Filters   []filter
 	Alerts    []alertView
+	Modals    []modalView
 	Cards     []card
 	More      int // cards that are not shown
 	Incidents []incidentView
@@ -182,7 +183,7 @@ func (i incidentView) RiskWords() string {
 }
 
 func (p *page) view(ctx context.Context, show string) view {
-	v := view{BaseURL: strings.TrimRight(p.cfg.BaseURL, "/"), Show: show, Now: p.cfg.Now(), People: p.people()}
+	v := view{BaseURL: strings.TrimRight(p.cfg.BaseURL, "/"), Show: show, Now: p.cfg.Now(), People: p.people(), Modals: p.modals()}
 	p.mu.Lock()
 	v.Said = p.said
 	for _, a := range p.cfg.Alerts {

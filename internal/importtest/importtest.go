@@ -91,10 +91,11 @@ var house = []folder{
 // A library that is not here may be imported by everybody; the longest prefix
 // that fits counts, and nil means nobody.
 var libraries = map[string][]string{
-	"github.com/slack-go/slack":   {"notifiers/slack/..."},
-	"github.com/wneessen/go-mail": {"notifiers/email/..."},
-	"go.etcd.io/bbolt":            {"escalation/store/bolt/..."},
-	"github.com/redis/go-redis":   {"escalation/store/redis/..."},
+	"github.com/slack-go/slack":    {"notifiers/slack/..."},
+	"github.com/gorilla/websocket": {"notifiers/slack/...", "internal/testbench"},
+	"github.com/wneessen/go-mail":  {"notifiers/email/..."},
+	"go.etcd.io/bbolt":             {"escalation/store/bolt/..."},
+	"github.com/redis/go-redis":    {"escalation/store/redis/..."},
 
 	// What is stored has one place to be read and written.
 	"github.com/fxamacker/cbor": {"escalation/record"},

@@ -111,7 +111,12 @@ func (w World) slack(ctx context.Context) (s section) {
 		s.problems = append(s.problems, part.problems...)
 		s.checked = append(s.checked, part.checked...)
 	}
-	s.notef("Slack: whether presses come back (Interactivity, the signing secret) cannot be seen from here; callchain test-page tells")
+	return s
+}
+
+// unseen says what a look at the workspace cannot tell.
+func (w World) unseen(context.Context) (s section) {
+	s.notef("Slack: whether presses come back cannot be seen from here; callchain doctor slack --test-page PERSON tells")
 	return s
 }
 
@@ -132,29 +137,23 @@ func (l look) scopes() {
 		return
 	}
 	byEmail := slices.ContainsFunc(l.w.Catalog.People, func(p config.Person) bool { return bySlack(p) && p.Slack.V == "" })
-	private, groups := len(l.addresses()) > 0, len(l.usergroups()) > 0
-	for _, need := range []struct {
-		scope  string
-		needed bool
-		fatal  bool
-		what   string
-	}{
-		{"chat:write", true, true, "no page and no board can be posted"},
-		{"users:read.email", byEmail, true, "people without a slack id in the catalog are not found by their e-mail address, and not paged in Slack"},
-		{"users:read", true, false, "guests, bots and strangers who press a button are not told apart from members"},
-		{"im:history", true, false, "a page of which it is in doubt whether it arrived is not looked for, and comes twice"},
-		{"im:write", true, false, "a page of which it is in doubt whether it arrived is not looked for before the first one to that person arrived, and comes twice"},
-		{"channels:read", private, false, "the boards' channels cannot be looked at here"},
-		{"groups:read", private, false, "private channels cannot be looked at here"},
-		{"usergroups:read", groups, false, "user groups cannot be looked at here"},
-	} {
-		switch {
-		case !need.needed || l.may(need.scope):
-		case need.fatal:
-			l.errorf(pos, "notifiers.slack: the app lacks the scope %s: %s; add it in the app's settings and install the app again", need.scope, need.what)
-		default:
-			l.warnf(pos, "notifiers.slack: the app lacks the scope %s: %s; add it in the app's settings and install the app again", need.scope, need.what)
+	addresses := len(l.addresses()) > 0
+	// Those that are not here are needed always.
+	wanted := map[string]bool{
+		"users:read.email": byEmail, "channels:read": addresses, "groups:read": addresses,
+		"usergroups:read":   len(l.usergroups()) > 0,
+		"chat:write.public": false,                          // what it buys is said of each channel that needs it
+		"channels:history":  false, "groups:history": false, // a matter of taste
+	}
+	for _, scope := range slack.Scopes {
+		if needed, ok := wanted[scope.Name]; ok && !needed || l.may(scope.Name) {
+			continue
 		}
+		say := l.warnf
+		if scope.Vital {
+			say = l.errorf
+		}
+		say(pos, "notifiers.slack: the app lacks the scope %s: %s; add it in the app's settings and install the app again", scope.Name, scope.Without)
 	}
 }
 
@@ -227,6 +226,9 @@ func (l look) channels(ctx context.Context, s *section) {
 			continue
 		case !place.Member && !l.who.Told:
 			s.warnf(c.Pos, "%s: callchain is not in the channel %s; invite it, unless the app has the scope chat:write.public", c.what, c.V)
+		}
+		if place.Renamed(c.V) {
+			s.warnf(c.Pos, "%s: the channel %s is called #%s by now; it is still found, until somebody makes a new channel of the old name: correct it", c.what, c.V, place.Name)
 		}
 		if place.External {
 			s.warnf(c.Pos, "%s: people of other organisations are in the channel %s and read what is posted there", c.what, c.V)

@@ -22,14 +22,14 @@ import (
 	"callchain/notifiers/slack"
 )
 
-const allScopes = "chat:write,users:read,users:read.email,im:history,im:write,channels:read,groups:read,usergroups:read"
+const allScopes = "chat:write,users:read,users:read.email,im:history,im:write,channels:read,groups:read,commands,usergroups:read"
 
 // workspace answers by method, or by method and id.
 func workspace(t *testing.T, scopes string, change map[string]string) *slack.Notifier {
 	t.Helper()
 	answers := map[string]string{
 		"auth.test": `{"ok":true,"team":"Test","user":"callchain","user_id":"UBOT","team_id":"T1"}`,
-		"conversations.list": `{"ok":true,"channels":[{"id":"C1","name":"incidents","is_member":true},{"id":"C2","name":"sre","is_member":true},
+		"conversations.list": `{"ok":true,"channels":[{"id":"C1","name":"incidents","is_member":true},{"id":"C2","name":"sre","is_member":true,"previous_names":["ops","incidents"]},
 			{"id":"C3","name":"ownership"},{"id":"C4","name":"old","is_member":true,"is_archived":true},{"id":"C5","name":"shared","is_member":true,"is_ext_shared":true},
 			{"id":"C6","name":"private","is_private":true}]}`,
 		"usergroups.list":                   `{"ok":true,"usergroups":[{"id":"S0SRE","handle":"sre","users":["U1"]},{"id":"S0EMPTY","handle":"empty"},{"id":"S0GONE","handle":"gone","date_delete":1700000000,"users":["U1"]}]}`,
@@ -77,7 +77,7 @@ func TestSlack(t *testing.T) {
 		{
 			name: "all is well", channel: "#incidents", scopes: allScopes,
 			catalog: "people: [{name: ana, slack: U01ANA}]\nteams: [{name: sre, slack_channel: sre, slack_usergroup: S0SRE}]",
-			checked: []string{"Slack: the token is that of callchain in the workspace Test", "Slack: 2 of 2 channels named can be posted to", "Slack: 1 of 1 person can be paged there", "cannot be seen from here"},
+			checked: []string{"Slack: the token is that of callchain in the workspace Test", "Slack: 2 of 2 channels named can be posted to", "Slack: 1 of 1 person can be paged there"},
 		},
 		{
 			name: "revoked", channel: "#incidents", answers: map[string]string{"auth.test": `{"ok":false,"error":"token_revoked"}`},
@@ -97,7 +97,7 @@ func TestSlack(t *testing.T) {
 			},
 			want: []string{
 				"error: notifiers.slack: the app lacks the scope chat:write: no page", "error: notifiers.slack: the app lacks the scope users:read.email: people without a slack id",
-				"scope users:read: guests", "scope im:write", "scope channels:read", "scope groups:read", "scope usergroups:read",
+				"scope users:read: guests", "scope im:write", "scope channels:read", "scope groups:read", "scope commands: nobody can type /callchain", "scope usergroups:read",
 				"notifiers.slack: 1 person was not looked up in Slack (ana): slack: missing_scope",
 			},
 		},
@@ -109,7 +109,12 @@ func TestSlack(t *testing.T) {
 				"error: slack_channel of team b: callchain is not in the channel #ownership and may not post without; invite it, or give the app the scope chat:write.public",
 				"error: slack_channel of team c: callchain is not in the private channel #private; invite it", "warning: slack_channel of team d: people of other organisations are in the channel #shared",
 			},
-			checked: []string{"Slack: the token", "Slack: 1 of 5 channels named can be posted to", "cannot be seen from here"},
+			checked: []string{"Slack: the token", "Slack: 1 of 5 channels named can be posted to"},
+		},
+		{
+			name: "renamed", channel: "#incidents", scopes: allScopes, catalog: "teams: [{name: a, slack_channel: '#ops'}]",
+			want:    []string{"warning: slack_channel of team a: the channel #ops is called #sre by now"},
+			checked: []string{"Slack: the token", "Slack: 2 of 2 channels named can be posted to"},
 		},
 		{name: "posting uninvited", channel: "#ownership", scopes: allScopes + ",chat:write.public"},
 		{
@@ -143,7 +148,7 @@ func TestSlack(t *testing.T) {
 				"warning: person bot: the slack id U01BOT is that of a bot", "warning: person other: the slack id U01OTHER is that of somebody of another organisation",
 				"9:23: warning: person none: Slack knows nobody with the e-mail address none@example.org",
 			},
-			checked: []string{"Slack: the token", "Slack: 1 of 1 channel named can be posted to", "Slack: 1 of 8 people can be paged there and answer there", "cannot be seen from here"},
+			checked: []string{"Slack: the token", "Slack: 1 of 1 channel named can be posted to", "Slack: 1 of 8 people can be paged there and answer there"},
 		},
 		{
 			name: "no mail at all", channel: "#incidents", scopes: allScopes, noMail: true, catalog: "people: [{name: none, email: none@example.org}]",

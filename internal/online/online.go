@@ -76,7 +76,7 @@ func Check(ctx context.Context, w World) Report {
 		asks = append(asks, w.alertmanagers)
 	}
 	if w.Slack != nil {
-		asks = append(asks, w.slack)
+		asks = append(asks, w.slack, w.unseen)
 	}
 	if w.Email != nil {
 		asks = append(asks, w.email)
@@ -95,6 +95,13 @@ func Check(ctx context.Context, w World) Report {
 	}
 	r.Problems.Sort()
 	return r
+}
+
+// Slack asks Slack alone. The world must have it.
+func Slack(ctx context.Context, w World) Report {
+	s := w.slack(ctx)
+	s.problems.Sort()
+	return Report{Problems: s.problems, Checked: append([]string{}, s.checked...)}
 }
 
 // requestTimeout is for one HTTP request.

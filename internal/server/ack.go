@@ -87,6 +87,14 @@ func (s *Server) ackPress(w http.ResponseWriter, r *http.Request) {
 	default:
 		switch answer.Kind {
 		case escalation.Done:
+			if answer.At != 0 {
+				said := "You (" + who.Handle + ") still are on incident " + claim.Incident + ": nobody else is paged."
+				if inc.Ack != nil && inc.Ack.Expires != 0 {
+					said = "You (" + who.Handle + ") still are on incident " + claim.Incident + ": nobody else is paged until " + longClock(inc.Ack.Expires) + "."
+				}
+				ackSay(w, http.StatusOK, "Still yours", said)
+				return
+			}
 			ackSay(w, http.StatusOK, "Acknowledged", "You ("+who.Handle+") acknowledged incident "+claim.Incident+" at "+clock(escalation.At(s.engine.Now()))+". The escalation has stopped.")
 		case escalation.Already:
 			ackSay(w, http.StatusOK, "Acknowledged", words(answer, who))

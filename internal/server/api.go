@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,33 +15,23 @@ import (
 	"callchain/escalation/engine"
 	"callchain/routing"
 	"callchain/routing/catalog"
+	"callchain/routing/whois"
 )
 
 // endpoint is a handler of the API: what it returns is answered as JSON.
 type endpoint func(r *http.Request, v *view) (any, error)
 
 func (s *Server) api(mux *http.ServeMux) {
-	get := func(pattern string, h endpoint) {
-		mux.Handle("/api/v1/"+pattern, methods{"GET": s.endpoint(read, h)})
+	byPath := map[string]methods{}
+	for _, op := range s.operations() {
+		if byPath[op.path] == nil {
+			byPath[op.path] = methods{}
+		}
+		byPath[op.path][op.method] = s.endpoint(op.scope, op.do)
 	}
-	mux.Handle("/api/v1/incidents", methods{
-		"GET":  s.endpoint(read, s.listIncidents),
-		"POST": s.endpoint(respond, unbuilt),
-	})
-	get("incidents/{id}", s.showIncident)
-	mux.Handle("/api/v1/incidents/{id}/{action}", methods{"POST": s.endpoint(respond, s.act)})
-	mux.Handle("/api/v1/route", methods{"POST": s.endpoint(read, s.route)})
-	mux.Handle("/api/v1/test-page", methods{"POST": s.endpoint(respond, s.testPage)})
-	mux.Handle("/api/v1/drill", methods{"POST": s.endpoint(respond, s.drill)})
-	mux.Handle("/api/v1/drill/{id}/end", methods{"POST": s.endpoint(respond, s.endDrill)})
-	get("status", s.status)
-	get("services", s.listServices)
-	get("services/{name}", s.showService)
-	get("teams", s.listTeams)
-	get("oncall", s.onCall)
-	get("risks", s.apiRisks)
-	get("reports/weekly", s.weeklyReport)
-	get("openapi.json", unbuilt)
+	for path, m := range byPath {
+		mux.Handle("/api/v1/"+path, m)
+	}
 	// Without a pattern of its own "/api" would be redirected to "/api/".
 	for _, rest := range []string{"/api", "/api/"} {
 		mux.HandleFunc(rest, func(w http.ResponseWriter, r *http.Request) {
@@ -67,10 +56,6 @@ func (s *Server) endpoint(need scope, h endpoint) http.HandlerFunc {
 		}
 		send(w, http.StatusOK, "application/json", out)
 	}
-}
-
-func unbuilt(*http.Request, *view) (any, error) {
-	return nil, fail(http.StatusNotImplemented, "not_built", "not built yet")
 }
 
 // incident is an incident as the API shows it. All fields are always there;
@@ -111,6 +96,13 @@ type incident struct {
 	GroupLabels    map[string]string  `json:"group_labels"`
 	Firing         int                `json:"firing"`
 	Truncated      int                `json:"truncated"`
+	ExpiresAt      *time.Time         `json:"acknowledgement_expires_at"`
+	SnoozedUntil   *time.Time         `json:"snoozed_until"`
+	SnoozedBy      string             `json:"snoozed_by"`
+	Declared       config.Urgency     `json:"declared_urgency"` // what somebody said it is; "" if nobody did
+	Flapping       bool               `json:"flapping"`
+	ByHand         bool               `json:"by_hand"` // somebody paged: there are no alerts
+	Text           string             `json:"text"`    // of a page by hand
 }
 
 type alert struct {
@@ -150,8 +142,21 @@ func show(v *view, inc *escalation.Incident, now time.Time) incident {
 		MatchedBy: inc.MatchedBy, Reason: inc.Reason, Test: inc.Kind == escalation.Test, Drill: inc.Kind == escalation.Drill, Shadow: v.Config.Shadow.V,
 		Source: inc.Source, GroupLabels: notNilMap(inc.GroupLabels), Firing: inc.Firing(), Truncated: inc.Truncated,
 	}
+	out.Declared, out.Flapping = inc.Declared, inc.Flapping()
+	if out.ByHand = inc.Kind == escalation.ByHand; out.ByHand {
+		out.Text = inc.Body
+	}
 	if inc.Ack != nil && out.AcknowledgedBy != "" {
 		out.AcknowledgedAt = when(inc.Ack.At)
+	}
+	switch {
+	case inc.State == escalation.Acknowledged && inc.Ack != nil:
+		out.ExpiresAt = when(inc.Ack.Expires)
+	case inc.State == escalation.Snoozed:
+		out.SnoozedUntil = when(inc.SnoozedUntil)
+		if inc.SnoozedBy != nil {
+			out.SnoozedBy = inc.SnoozedBy.Handle
+		}
 	}
 	for _, a := range inc.Shown {
 		status := "firing"
@@ -230,6 +235,11 @@ func (s *Server) incidents(ctx context.Context, f engine.Filter) ([]escalation.I
 	return list, next, nil
 }
 
+type incidentList struct {
+	Incidents []incident `json:"incidents"`
+	Next      string     `json:"next"`
+}
+
 func (s *Server) listIncidents(r *http.Request, v *view) (any, error) {
 	f, err := filter(r)
 	if err != nil {
@@ -246,10 +256,7 @@ func (s *Server) listIncidents(r *http.Request, v *view) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := struct {
-		Incidents []incident `json:"incidents"`
-		Next      string     `json:"next"`
-	}{[]incident{}, next}
+	out := incidentList{[]incident{}, next}
 	for i := range list {
 		out.Incidents = append(out.Incidents, show(v, &list[i], s.engine.Now()))
 	}
@@ -262,29 +269,6 @@ func (s *Server) showIncident(r *http.Request, v *view) (any, error) {
 		return nil, unstored(err)
 	}
 	return show(v, &inc, s.engine.Now()), nil
-}
-
-// order is the body of an action.
-type order struct {
-	By       string `json:"by"`
-	TakeOver bool   `json:"take_over"`
-	To       string `json:"to"`
-	Person   string `json:"person"`
-}
-
-func readOrder(r *http.Request) (order, error) {
-	var o order
-	body, err := readAll(r)
-	if err != nil {
-		return o, err
-	}
-	if len(strings.TrimSpace(string(body))) == 0 {
-		return o, nil
-	}
-	if err := json.Unmarshal(body, &o); err != nil {
-		return o, fail(http.StatusBadRequest, "bad_request", `the body is not what is wanted; send JSON like {"by": "handle"}`)
-	}
-	return o, nil
 }
 
 func readAll(r *http.Request) ([]byte, error) {
@@ -313,66 +297,6 @@ func actor(r *http.Request, v *view, handle string) (escalation.Actor, error) {
 		via = "cli"
 	}
 	return escalation.Actor{Handle: p.Handle, Name: p.Handle, Via: via}, nil
-}
-
-var laterActions = map[string]bool{
-	"unack": true, "snooze": true, "reassign": true, "urgency": true, "note": true, "wrong-owner": true,
-}
-
-func (s *Server) act(r *http.Request, v *view) (any, error) {
-	action := r.PathValue("action")
-	switch {
-	case laterActions[action]:
-		return unbuilt(r, v)
-	case action != "ack" && action != "resolve" && action != "escalate":
-		return nil, fail(http.StatusNotFound, "not_found", "there is no such action; use ack, resolve or escalate")
-	}
-	o, err := readOrder(r)
-	if err != nil {
-		return nil, err
-	}
-	if action == "escalate" && o.To != "" {
-		return nil, fail(http.StatusNotImplemented, "not_built", `escalating to somebody ("to") is not built yet; without it the next step is paged`)
-	}
-	by, err := actor(r, v, o.By)
-	if err != nil {
-		return nil, err
-	}
-	var ev escalation.Event
-	switch action {
-	case "ack":
-		ev = escalation.Acknowledge{By: by, TakeOver: o.TakeOver}
-	case "resolve":
-		ev = escalation.ResolveByHand{By: by}
-	case "escalate":
-		ev = escalation.Escalate{By: by}
-	}
-	// Half a commit helps nobody: a client that hangs up stops nothing.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), storeWithin)
-	defer cancel()
-	inc, answer, err := s.engine.Do(ctx, r.PathValue("id"), ev)
-	if err != nil {
-		return nil, unstored(err)
-	}
-	conflict := func(code, detail string) error { return fail(http.StatusConflict, code, detail) }
-	switch answer.Kind {
-	case escalation.NotInChain:
-		return nil, conflict("not_in_chain", by.Handle+" is not in the chain of "+subjectName(inc)+`; send "take_over": true to take it over anyway`)
-	case escalation.Closed:
-		if action != "resolve" {
-			return nil, conflict("resolved", words(answer, by))
-		}
-	case escalation.Already:
-		if action == "escalate" {
-			return nil, conflict("acknowledged", answer.By.String()+" acknowledged at "+clock(answer.At)+"; nothing was escalated.")
-		}
-	case escalation.MovedOn:
-		return nil, conflict("moved_on", "The incident moved on at the same moment; look at it and try again.")
-	case escalation.NobodyLeft:
-		return nil, conflict("nobody_left", words(answer, by))
-	case escalation.Done, escalation.Unchanged, escalation.Recorded:
-	}
-	return show(v, &inc, s.engine.Now()), nil
 }
 
 func (s *Server) testPage(r *http.Request, v *view) (any, error) {
@@ -404,21 +328,24 @@ func (s *Server) testPage(r *http.Request, v *view) (any, error) {
 	return show(v, &inc, s.engine.Now()), nil
 }
 
+// daemonStatus is what the daemon says of itself.
+type daemonStatus struct {
+	Version   string    `json:"version"`
+	StartedAt time.Time `json:"started_at"`
+	Now       time.Time `json:"now"`
+	Ready     bool      `json:"ready"`
+	Shadow    bool      `json:"shadow"`
+	Config    string    `json:"config_file"`
+	Services  int       `json:"services"`
+	Teams     int       `json:"teams"`
+	People    int       `json:"people"`
+	Fallback  string    `json:"fallback_team"`
+	Channels  []string  `json:"channels"`
+}
+
 func (s *Server) status(r *http.Request, v *view) (any, error) {
 	ready := s.engine.Ready(r.Context())
-	out := struct {
-		Version   string    `json:"version"`
-		StartedAt time.Time `json:"started_at"`
-		Now       time.Time `json:"now"`
-		Ready     bool      `json:"ready"`
-		Shadow    bool      `json:"shadow"`
-		Config    string    `json:"config_file"`
-		Services  int       `json:"services"`
-		Teams     int       `json:"teams"`
-		People    int       `json:"people"`
-		Fallback  string    `json:"fallback_team"`
-		Channels  []string  `json:"channels"`
-	}{
+	out := daemonStatus{
 		s.deps.Version, s.started.UTC(), s.engine.Now().UTC(), ready == nil, v.Config.Shadow.V, v.Config.File,
 		len(v.Catalog.Services()), len(v.Catalog.Teams()), len(v.Catalog.People()), v.Router.Fallback().Name, []string{},
 	}
@@ -460,10 +387,12 @@ func showService(svc *catalog.Service) service {
 	return out
 }
 
+type serviceList struct {
+	Services []service `json:"services"`
+}
+
 func (s *Server) listServices(_ *http.Request, v *view) (any, error) {
-	out := struct {
-		Services []service `json:"services"`
-	}{[]service{}}
+	out := serviceList{[]service{}}
 	for _, svc := range v.Catalog.Services() {
 		out.Services = append(out.Services, showService(svc))
 	}
@@ -488,7 +417,7 @@ type team struct {
 	OnCall   []string        `json:"on_call"`
 }
 
-func showTeam(t *catalog.Team, now time.Time) team {
+func showTeam(c *catalog.Catalog, t *catalog.Team, now time.Time) team {
 	handle := func(p *catalog.Person) string {
 		if p == nil {
 			return ""
@@ -499,10 +428,8 @@ func showTeam(t *catalog.Team, now time.Time) team {
 	for _, p := range t.Members {
 		out.Members = append(out.Members, p.Handle)
 	}
-	if t.Schedule == nil {
-		out.OnCall = out.Members
-	} else {
-		out.OnCall = notNil(t.Schedule.OnCall(now))
+	for _, p := range c.OnCall(t, now) {
+		out.OnCall = append(out.OnCall, p.Handle)
 	}
 	return out
 }
@@ -510,35 +437,41 @@ func showTeam(t *catalog.Team, now time.Time) team {
 func (s *Server) teams(v *view) []team {
 	list := []team{}
 	for _, t := range v.Catalog.Teams() {
-		list = append(list, showTeam(t, s.engine.Now()))
+		list = append(list, showTeam(v.Catalog, t, s.engine.Now()))
 	}
 	return list
 }
 
-func (s *Server) listTeams(_ *http.Request, v *view) (any, error) {
-	return map[string][]team{"teams": s.teams(v)}, nil
+type teamList struct {
+	Teams []team `json:"teams"`
 }
 
-// onCall tells who is on call, now or at the instant of ?at=.
+func (s *Server) listTeams(_ *http.Request, v *view) (any, error) {
+	return teamList{s.teams(v)}, nil
+}
+
+// onCall tells who is on call, now or at the instant of ?at=, for all teams or
+// those of ?team=.
 func (s *Server) onCall(r *http.Request, v *view) (any, error) {
+	q := r.URL.Query()
 	at := s.engine.Now()
-	if text := r.URL.Query().Get("at"); text != "" {
+	if text := q.Get("at"); text != "" {
 		t, err := time.Parse(time.RFC3339, text)
 		if err != nil {
 			return nil, fail(http.StatusBadRequest, "bad_request", "at is an instant like 2026-11-20T22:00:00Z")
 		}
 		at = t
 	}
-	type cover struct {
-		Team   string   `json:"team"`
-		People []string `json:"people"`
+	teams := v.Catalog.Teams()
+	if q.Has("team") {
+		teams = nil
+		for _, name := range q["team"] {
+			t := v.Catalog.Team(name)
+			if t == nil {
+				return nil, fail(http.StatusNotFound, "not_found", fmt.Sprintf("the catalog has no team %q", name))
+			}
+			teams = append(teams, t)
+		}
 	}
-	out := struct {
-		At     time.Time `json:"at"`
-		OnCall []cover   `json:"on_call"`
-	}{at.UTC(), []cover{}}
-	for _, t := range v.Catalog.Teams() {
-		out.OnCall = append(out.OnCall, cover{t.Name, showTeam(t, at).OnCall})
-	}
-	return out, nil
+	return whois.OnCall(v.Catalog, teams, at), nil
 }

@@ -72,7 +72,7 @@ func TestSlackPress(t *testing.T) {
 		{"on the island", "U01ANA", "T1", "ack", token, escalation.Answer{Kind: escalation.Recorded, At: at}, nil, 200, "ana", "Recorded; Redis is away, the escalation may still happen.", "", false},
 		{"store away", "U01ANA", "T1", "ack", token, escalation.Answer{}, errStore, 503, "ana", "", "", false},
 		{"no token of ours", "U01ANA", "T1", "ack", "x", escalation.Answer{}, nil, 400, "", "", "", false},
-		{"no button of ours", "U01ANA", "T1", "frob", token, escalation.Answer{}, nil, 400, "", "", "", false},
+		{"no button of ours", "U01ANA", "T1", "frob", token, escalation.Answer{}, nil, 200, "", "This button is not known here.", "", false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			b := newBench(t)
@@ -114,6 +114,43 @@ func TestSlackPress(t *testing.T) {
 	}
 }
 
+// TestPressIsConfirmed: on a message that is not brought up to date the presser is
+// told what came of it; a page and a board show it themselves.
+func TestPressIsConfirmed(t *testing.T) {
+	expires := escalation.At(time.Date(2026, 11, 20, 16, 22, 0, 0, time.UTC))
+	for _, tc := range []struct {
+		name, action, delivery string
+		ephemeral              bool
+		want                   string
+	}{
+		{"a page", "ack", "page", false, ""},
+		{"an answer", "ack", "", true, "Done: parsoid is acknowledged by you."},
+		{"a reminder", "ack", "reminder", false, "Done: parsoid is acknowledged by you."},
+		{"a question", "still_on", "question", false, "Done: parsoid stays with you until 16:22 UTC; you are asked again before."},
+		{"a question, answered no", "unack", "question", false, "Done: the chain of parsoid goes on."},
+		{"who knows what", "ack", "", false, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			b := newBench(t)
+			b.engine.incident.Deliveries = []escalation.Delivery{{ID: "page", Kind: escalation.PageDelivery, Reached: 1}}
+			b.engine.incident.Ack, b.engine.now = &escalation.Ack{Expires: expires}, expires.Time().Add(-time.Hour)
+			block := ""
+			if tc.delivery != "" {
+				block = "delivery." + tc.delivery
+			}
+			payload, _ := json.Marshal(map[string]any{
+				"type": "block_actions", "user": map[string]any{"id": "U01ANA"}, "response_url": "https://hooks.slack.com/x",
+				"container": map[string]any{"is_ephemeral": tc.ephemeral, "message_ts": "1.2", "channel_id": "C1"},
+				"actions":   []any{map[string]any{"action_id": tc.action, "block_id": block, "value": "v1|0c-k7f3k|1|1|2"}},
+			})
+			b.signed("/slack/interactions", url.Values{"payload": {string(payload)}}.Encode())
+			if got := strings.Join(b.slack.said, ""); got != tc.want {
+				t.Errorf("said %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
 // A Slack that does not answer must not use up the time to store the press.
 func TestSlackHangs(t *testing.T) {
 	b := newBench(t)
@@ -128,6 +165,19 @@ func TestSlackHangs(t *testing.T) {
 }
 
 type hangingSlack struct{}
+
+func (h hangingSlack) OpenForm(ctx context.Context, _, _ string) (string, error) {
+	return "", h.Probe(ctx)
+}
+func (h hangingSlack) FillForm(ctx context.Context, _ string, _ slack.Form) error {
+	return h.Probe(ctx)
+}
+func (h hangingSlack) SayInForm(ctx context.Context, _, _, _ string) error { return h.Probe(ctx) }
+func (hangingSlack) Home() slack.Home                                      { return slack.Home{TeamID: "T1"} }
+func (hangingSlack) Probe(ctx context.Context) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
 
 func (hangingSlack) Respond(ctx context.Context, _, _, _ string) error {
 	<-ctx.Done()
@@ -152,7 +202,7 @@ func TestSlackUnsigned(t *testing.T) {
 	if b.engine.asked != 0 {
 		t.Error("something was done")
 	}
-	if w := b.signed("/slack/commands", "command=%2Fcallchain"); w.Code != 200 || !strings.Contains(w.Body.String(), "ephemeral") {
+	if w := b.signed("/slack/commands", "command=%2Fcallchain&user_id=U01ANA"); w.Code != 200 || !strings.Contains(w.Body.String(), "ephemeral") {
 		t.Errorf("command: %d %s", w.Code, w.Body)
 	}
 	if w := b.signed("/slack/events", `{"type":"url_verification","challenge":"abc"}`); w.Code != 200 || strings.TrimSpace(w.Body.String()) != "abc" {
@@ -263,6 +313,7 @@ func TestAckLinkSaysWhatHappened(t *testing.T) {
 	}{
 		{"somebody else", escalation.Answer{Kind: escalation.Already, By: escalation.Actor{Handle: "ravi", Name: "Ravi"}, At: at}, nil, false, 200, "Ravi acknowledged at 14:25 UTC; nothing changed."},
 		{"twice", escalation.Answer{Kind: escalation.Already, By: escalation.Actor{Handle: "ana"}, At: at}, nil, false, 200, "You acknowledged at 14:25 UTC already"},
+		{"still on it", escalation.Answer{Kind: escalation.Done, At: at}, nil, false, 200, "You (ana) still are on incident 0c-k7f3k: nobody else is paged."},
 		{"over", escalation.Answer{Kind: escalation.Closed, At: at}, nil, false, 200, "Already resolved at 14:25 UTC"},
 		{"never in the chain", escalation.Answer{Kind: escalation.NotInChain}, nil, false, 409, "not in the chain"},
 		{"on the island", escalation.Answer{Kind: escalation.Recorded, At: at}, nil, false, 200, "Recorded; Redis is away, the escalation may still happen."},

@@ -11,7 +11,6 @@ import (
 	"callchain/config"
 	"callchain/escalation"
 	"callchain/escalation/engine"
-	"callchain/routing"
 )
 
 // drillOrder is the body of a drill.
@@ -32,7 +31,10 @@ func (s *Server) drill(r *http.Request, v *view) (any, error) {
 	if err := json.Unmarshal(body, &o); err != nil {
 		return nil, fail(http.StatusBadRequest, "bad_request", `the body is not what is wanted; send JSON like {"subject": "service:parsoid", "by": "handle"}`)
 	}
-	target, err := drilled(v, o.Subject)
+	if o.Subject == "" {
+		return nil, fail(http.StatusUnprocessableEntity, "subject_missing", `say whose chain is to be practised: {"subject": "service:NAME"} or "team:NAME"`)
+	}
+	target, err := subjectOf(v, "subject", o.Subject)
 	if err != nil {
 		return nil, err
 	}
@@ -59,29 +61,6 @@ func (s *Server) drill(r *http.Request, v *view) (any, error) {
 		return nil, unstored(err)
 	}
 	return show(v, &inc, s.engine.Now()), nil
-}
-
-// drilled is what a drill is about: service:NAME, team:NAME, or a name or alias of
-// one of them.
-func drilled(v *view, subject string) (routing.Target, error) {
-	kind, name, given := strings.Cut(subject, ":")
-	if !given {
-		kind, name = "", subject
-	}
-	if subject == "" {
-		return routing.Target{}, fail(http.StatusUnprocessableEntity, "subject_missing", `say whose chain is to be practised: {"subject": "service:NAME"} or "team:NAME"`)
-	}
-	if svc := v.Catalog.Service(name); svc != nil && kind != "team" {
-		return routing.Target{Subject: "service:" + svc.Name, Service: svc.Name}, nil
-	}
-	if t := v.Catalog.Team(name); t != nil && kind != "service" {
-		if t.Kind == config.Volunteer {
-			return routing.Target{}, fail(http.StatusUnprocessableEntity, "unknown_subject", fmt.Sprintf("subject: %s is a team of volunteers, who are told but never paged", t.Name))
-		}
-		return routing.Target{Subject: "team:" + t.Name, Team: t.Name}, nil
-	}
-	return routing.Target{}, fail(http.StatusUnprocessableEntity, "unknown_subject",
-		fmt.Sprintf("subject: the catalog has no service and no team %q; use service:NAME or team:NAME", subject))
 }
 
 // endDrill ends a drill, and nothing but a drill.

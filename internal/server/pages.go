@@ -17,7 +17,8 @@ import (
 type row struct {
 	ID, Name, Urgency, Alert, Since, With, Next string
 	State                                       escalation.State
-	Exhausted, Test, Held, Stale                bool
+	Exhausted, Test, Held, Stale, Flapping      bool
+	Until                                       string // of a snooze
 }
 
 // frame is what every page has at its head.
@@ -30,6 +31,10 @@ func (s *Server) frame() frame { return frame{Shadow: s.engine.Snapshot().Config
 func (s *Server) pages(mux *http.ServeMux) {
 	mux.Handle("/{$}", methods{"GET": s.listPage})
 	mux.Handle("/incidents/{id}", methods{"GET": s.incidentPage})
+	mux.Handle("/services", methods{"GET": s.servicesPage})
+	mux.Handle("/services/{name}", methods{"GET": s.servicePage})
+	mux.Handle("/oncall", methods{"GET": s.onCallPage})
+	mux.Handle("/route", methods{"GET": s.routePage})
 	mux.Handle("/risks", methods{"GET": s.risksPage})
 	mux.Handle("/reports/weekly", methods{"GET": s.reportPage})
 }
@@ -65,6 +70,7 @@ func (s *Server) listPage(w http.ResponseWriter, r *http.Request) {
 			ID: inc.ID, Name: subjectName(*inc), Urgency: string(inc.Urgency), Alert: alertName(inc),
 			Since: longClock(inc.OpenedAt), With: inc.AcknowledgedBy(), Next: nextStep(snap, inc, now, brief),
 			State: inc.State, Exhausted: inc.Exhausted, Test: inc.Kind == escalation.Test, Held: inc.Held, Stale: inc.Stale,
+			Flapping: inc.Flapping(), Until: snoozedUntil(inc),
 		})
 	}
 	render(w, http.StatusOK, "list", data)
@@ -86,8 +92,8 @@ func (s *Server) incidentPage(w http.ResponseWriter, r *http.Request) {
 	data := struct {
 		Title, ID, Urgency, Subject, Assessment, Reason, Missing, Since, Closed, With, Next, Paged string
 		State                                                                                      escalation.State
-		Held                                                                                       string
-		Exhausted, Stale                                                                           bool
+		Held, Until, Expires, Says                                                                 string
+		Exhausted, Stale, Flapping, ByHand                                                         bool
 		Alerts                                                                                     []shownAlert
 		Timeline                                                                                   []line
 		frame
@@ -96,7 +102,13 @@ func (s *Server) incidentPage(w http.ResponseWriter, r *http.Request) {
 		Title: subjectName(inc) + ": " + alertName(&inc), ID: inc.ID, Urgency: string(inc.Urgency), Subject: inc.Subject,
 		Assessment: string(inc.Assessment), Reason: inc.Reason, Since: longClock(inc.OpenedAt), Closed: longClock(inc.ClosedAt),
 		With: inc.AcknowledgedBy(), Next: nextStep(s.engine.Snapshot(), &inc, s.engine.Now(), !brief), State: inc.State, Exhausted: inc.Exhausted,
-		Held: inc.HeldBecause(), Stale: inc.Stale,
+		Held: inc.HeldBecause(), Stale: inc.Stale, Flapping: inc.Flapping(), Until: snoozedUntil(&inc),
+	}
+	if inc.State == escalation.Acknowledged && inc.Ack != nil {
+		data.Expires = longClock(inc.Ack.Expires)
+	}
+	if data.ByHand = inc.Kind == escalation.ByHand; data.ByHand {
+		data.Says = inc.Body
 	}
 	var missing, people []string
 	for _, role := range inc.Missing {
@@ -128,6 +140,14 @@ func (s *Server) incidentPage(w http.ResponseWriter, r *http.Request) {
 	render(w, http.StatusOK, "incident", data)
 }
 
+// snoozedUntil is when a snooze ends; "" if there is none.
+func snoozedUntil(inc *escalation.Incident) string {
+	if inc.State != escalation.Snoozed {
+		return ""
+	}
+	return longClock(inc.SnoozedUntil)
+}
+
 // brief leaves out as what they are paged: a list has room for the names.
 const brief = true
 
@@ -156,6 +176,8 @@ func alertName(inc *escalation.Incident) string {
 		return "test page"
 	case escalation.Drill:
 		return "DRILL"
+	case escalation.ByHand:
+		return "paged by hand"
 	case escalation.Alerts, escalation.Missed, escalation.Notice, escalation.Report:
 	}
 	for _, a := range inc.Shown {

@@ -46,6 +46,9 @@ func unstored(err error) error {
 	if errors.Is(err, engine.ErrNotFound) {
 		return &failure{http.StatusNotFound, "not_found", "callchain knows no such incident: check the id; if it once was one, the store lost it, or it was closed long ago", err}
 	}
+	if errors.Is(err, engine.ErrNotKept) {
+		return &failure{http.StatusServiceUnavailable, "store_away", "the store is away, so only an acknowledgement or a resolve can be recorded now; nothing changed, try again when it is back", err}
+	}
 	if errors.Is(err, store.ErrFull) {
 		return &failure{http.StatusServiceUnavailable, "store_full", "the store is full: what is new is refused, acknowledgements still pass; give it more room", err}
 	}

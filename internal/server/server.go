@@ -25,14 +25,6 @@ import (
 	"callchain/routing/report"
 )
 
-// Timeouts of the HTTP servers that serve the handlers.
-const (
-	ReadHeaderTimeout = 5 * time.Second
-	ReadTimeout       = 15 * time.Second
-	WriteTimeout      = 30 * time.Second
-	IdleTimeout       = 2 * time.Minute
-)
-
 // Bounds of what is taken in.
 const (
 	maxWebhook  = 64 << 20  // bytes of one webhook
@@ -60,6 +52,9 @@ type Engine interface {
 	TestPage(ctx context.Context, person string, by escalation.Actor) (escalation.Incident, error)
 	// Drill pages through the real chain of a target.
 	Drill(ctx context.Context, target routing.Target, urgency config.Urgency, by escalation.Actor, atNight bool) (escalation.Incident, error)
+	// PageByHand pages through the chain of a target because by says so; the same
+	// key within a day is the same page.
+	PageByHand(ctx context.Context, target routing.Target, urgency config.Urgency, text string, by escalation.Actor, key string) (escalation.Incident, error)
 	Notice(ctx context.Context, n engine.Notice) error
 	// RiskFacts are what is recorded from one day to another, both included, and
 	// the facts of earlier days that got a risk on one of these.
@@ -77,6 +72,14 @@ type Slack interface {
 	Respond(ctx context.Context, responseURL, text, takeOver string) error
 	// User tells who a member is.
 	User(ctx context.Context, member string) (slack.User, error)
+	// OpenForm opens an empty modal for a press; FillForm draws a form into it,
+	// or SayInForm says why there is none.
+	OpenForm(ctx context.Context, trigger, action string) (view string, err error)
+	FillForm(ctx context.Context, view string, f slack.Form) error
+	SayInForm(ctx context.Context, view, action, said string) error
+	// Home is where the app lives, as of the last Probe.
+	Home() slack.Home
+	Probe(ctx context.Context) error
 }
 
 // Deps is what the doors need.
@@ -104,6 +107,7 @@ type Server struct {
 	log     *slog.Logger
 	view    atomic.Pointer[view]
 	bodies  budget
+	lanes   lanes
 	told    notices
 	memory  *memory
 	metrics metrics
@@ -113,7 +117,7 @@ type Server struct {
 
 // New builds the handlers. The engine must have a snapshot already.
 func New(d Deps) *Server {
-	s := &Server{deps: d, log: d.Logger, bodies: budget{free: maxInFlight}, memory: newMemory(d.Engine.RiskFacts), started: time.Now()}
+	s := &Server{deps: d, log: d.Logger, bodies: budget{free: maxInFlight}, lanes: newLanes(), memory: newMemory(d.Engine.RiskFacts), started: time.Now()}
 	s.engine = remembered{d.Engine, s.memory}
 	if s.deps.Slack == nil {
 		s.deps.Slack = func() Slack { return nil }
@@ -126,9 +130,9 @@ func New(d Deps) *Server {
 	if !d.Split {
 		open = private
 	}
-	open.Handle("/slack/interactions", methods{"POST": s.slackInteraction})
-	open.Handle("/slack/commands", methods{"POST": s.slackCommand})
-	open.Handle("/slack/events", methods{"POST": s.slackEvent})
+	open.Handle("/slack/interactions", methods{"POST": s.slackDoor(slack.KindInteraction)})
+	open.Handle("/slack/commands", methods{"POST": s.slackDoor(slack.KindCommand)})
+	open.Handle("/slack/events", methods{"POST": s.slackEvents})
 	open.Handle("/ack/{token}", methods{"GET": s.ackPage, "POST": s.ackPress})
 	open.Handle("/-/healthy", methods{"GET": s.healthy})
 
@@ -206,6 +210,13 @@ func (s *Server) outer(mux *http.ServeMux) http.Handler {
 		if !plainPath(r.URL.EscapedPath()) {
 			refuse(w, r, http.StatusNotFound, "not_found", "there is nothing at this address")
 			return
+		}
+		if l := s.lanes.of(r); l != nil {
+			if !l.enter(r.Context(), laneWithin) {
+				crowded(w, r)
+				return
+			}
+			defer l.leave()
 		}
 		limit := int64(maxBody)
 		if isWebhook(r) {

@@ -106,6 +106,7 @@ type fakeEngine struct {
 	answer   func(escalation.Event) (escalation.Answer, error)
 	incident escalation.Incident
 	notReady error
+	unread   error // of Incident
 	facts    []report.Facts
 	read     func()    // told of each reading of facts; nil: nobody
 	now      time.Time // zero: the wall clock's
@@ -144,6 +145,9 @@ func (e *fakeEngine) Incident(_ context.Context, id string) (escalation.Incident
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.asked++
+	if e.unread != nil {
+		return escalation.Incident{}, e.unread
+	}
 	if id != e.incident.ID {
 		return escalation.Incident{}, engine.ErrNotFound
 	}
@@ -153,6 +157,9 @@ func (e *fakeEngine) Incident(_ context.Context, id string) (escalation.Incident
 func (e *fakeEngine) Incidents(_ context.Context, f engine.Filter) ([]escalation.Incident, string, error) {
 	if f.Cursor == "forged" {
 		return nil, "", engine.ErrBadCursor
+	}
+	if e.unread != nil {
+		return nil, "", e.unread
 	}
 	return []escalation.Incident{e.incident}, "", nil
 }
@@ -165,6 +172,14 @@ func (e *fakeEngine) Drill(_ context.Context, target routing.Target, urgency con
 	}
 	inc := escalation.Incident{ID: "00-drill", Kind: escalation.Drill, State: escalation.Triggered, Urgency: urgency, Target: target, Reason: by.Handle}
 	e.incident = inc
+	return inc, nil
+}
+
+func (e *fakeEngine) PageByHand(_ context.Context, target routing.Target, urgency config.Urgency, text string, by escalation.Actor, key string) (escalation.Incident, error) {
+	inc := escalation.Incident{ID: "00-hand", Kind: escalation.ByHand, State: escalation.Triggered, Urgency: urgency, Target: target, Body: text, Reason: by.Handle}
+	if key == "used" || key == "slack:used" {
+		return inc, engine.ErrKeyReused
+	}
 	return inc, nil
 }
 
@@ -212,12 +227,52 @@ type fakeSlack struct {
 	mu    sync.Mutex
 	said  []string
 	over  []string
+
+	opened []string     // forms
+	forms  []slack.Form // as they were filled
+	inForm []string     // what was said in place of one
+	home   slack.Home
+	probed int
 }
 
 func (f *fakeSlack) Respond(_ context.Context, url, text, takeOver string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.said, f.over = append(f.said, text), append(f.over, takeOver)
+	return nil
+}
+
+// OpenForm opens no form for a trigger that is "late".
+func (f *fakeSlack) OpenForm(_ context.Context, trigger, action string) (string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if trigger == "late" {
+		return "", errors.New("expired_trigger_id")
+	}
+	f.opened = append(f.opened, action)
+	return "V1", nil
+}
+
+func (f *fakeSlack) FillForm(_ context.Context, view string, form slack.Form) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.forms = append(f.forms, form)
+	return nil
+}
+
+func (f *fakeSlack) SayInForm(_ context.Context, _, _, said string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.inForm = append(f.inForm, said)
+	return nil
+}
+
+func (f *fakeSlack) Home() slack.Home { return f.home }
+
+func (f *fakeSlack) Probe(context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.probed++
 	return nil
 }
 
@@ -235,6 +290,8 @@ type bench struct {
 	engine *fakeEngine
 	slack  *fakeSlack
 	reg    *prometheus.Registry
+
+	trigger string // of a command
 }
 
 func newBench(t testing.TB, change ...func(*Deps)) *bench {
@@ -561,10 +618,42 @@ func TestAPI(t *testing.T) {
 		{"resolve", "POST", one + "/resolve", byAna, respondToken, escalation.Done, 200, ""},
 		{"resolve again", "POST", one + "/resolve", byAna, respondToken, escalation.Closed, 200, ""},
 		{"escalate", "POST", one + "/escalate", byAna, respondToken, escalation.Done, 200, ""},
-		{"escalate to", "POST", one + "/escalate", `{"by":"ana","to":"ben"}`, respondToken, "", 501, "not_built"},
+		{"escalate to", "POST", one + "/escalate", `{"by":"ana","to":"ben"}`, respondToken, "", 200, ""},
+		{"escalate to a role", "POST", one + "/escalate", `{"by":"ana","to":"director"}`, respondToken, "", 200, ""},
+		{"escalate to a role that nobody fills", "POST", one + "/escalate", `{"by":"ana","to":"director"}`, respondToken, escalation.NoTarget, 422, "no_target"},
+		{"escalate to nobody known", "POST", one + "/escalate", `{"by":"ana","to":"team:ana"}`, respondToken, "", 422, "no_target"},
+		{"unack", "POST", one + "/unack", byAna, respondToken, "", 200, ""},
+		{"unack of what nobody has", "POST", one + "/unack", byAna, respondToken, escalation.NotAcked, 409, "not_acknowledged"},
+		{"still on", "POST", one + "/still-on", byAna, respondToken, "", 200, ""},
+		{"still on another's", "POST", one + "/still-on", byAna, respondToken, escalation.Already, 409, "acknowledged"},
+		{"reassign", "POST", one + "/reassign", `{"by":"ana","to":"person:ben"}`, respondToken, "", 200, ""},
+		{"reassign to nobody", "POST", one + "/reassign", byAna, respondToken, "", 422, "to_missing"},
+		{"reassign from outside", "POST", one + "/reassign", `{"by":"ana","to":"ben"}`, respondToken, escalation.NotInChain, 409, "not_in_chain"},
+		{"snooze until", "POST", one + "/snooze", `{"by":"ana","until":"2026-11-20T22:00:00Z"}`, respondToken, "", 200, ""},
+		{"snooze for", "POST", one + "/snooze", `{"by":"ana","until":"30m"}`, respondToken, "", 200, ""},
+		{"snooze until whenever", "POST", one + "/snooze", `{"by":"ana","until":"noon"}`, respondToken, "", 422, "bad_until"},
+		{"snooze until it is past", "POST", one + "/snooze", `{"by":"ana","until":"30m"}`, respondToken, escalation.BadTime, 422, "bad_until"},
+		{"snooze of practice", "POST", one + "/snooze", `{"by":"ana","until":"30m"}`, respondToken, escalation.Practice, 409, "practice"},
+		{"urgency", "POST", one + "/urgency", `{"by":"ana","urgency":"unbreak_now"}`, respondToken, "", 200, ""},
+		{"urgency that is none", "POST", one + "/urgency", `{"by":"ana","urgency":"huge"}`, respondToken, "", 422, "bad_urgency"},
+		{"urgency that is lower", "POST", one + "/urgency", `{"by":"ana","urgency":"notify"}`, respondToken, escalation.NotHigher, 409, "not_higher"},
+		{"note", "POST", one + "/note", `{"by":"ana","text":"it is the database"}`, respondToken, "", 200, ""},
+		{"note of nothing", "POST", one + "/note", `{"by":"ana","text":" "}`, respondToken, "", 422, "text_missing"},
+		{"note that is a book", "POST", one + "/note", `{"by":"ana","text":"` + strings.Repeat("x", escalation.MaxRemark+1) + `"}`, respondToken, "", 422, "text_too_long"},
+		{"wrong owner", "POST", one + "/wrong-owner", `{"by":"ana","right":"team:sre","reason":"moved"}`, respondToken, "", 200, ""},
+		{"wrong owner, whose it is nobody knows", "POST", one + "/wrong-owner", byAna, respondToken, "", 200, ""},
+		{"wrong owner, and a wrong name", "POST", one + "/wrong-owner", `{"by":"ana","right":"parsoit"}`, respondToken, "", 404, "unknown_subject"},
+		{"page by hand", "POST", "/api/v1/incidents", `{"subject":"parsoid","text":"help","by":"ana"}`, respondToken, "", 200, ""},
+		{"page a team by hand", "POST", "/api/v1/incidents", `{"subject":"team:sre","text":"help","by":"ana","urgency":"unbreak_now","key":"k"}`, respondToken, "", 200, ""},
+		{"page by hand about nothing", "POST", "/api/v1/incidents", `{"text":"help","by":"ana"}`, respondToken, "", 422, "subject_missing"},
+		{"page by hand about what is not known", "POST", "/api/v1/incidents", `{"subject":"parsoit","text":"help","by":"ana"}`, respondToken, "", 404, "unknown_subject"},
+		{"page by hand without a word", "POST", "/api/v1/incidents", `{"subject":"parsoid","by":"ana"}`, respondToken, "", 422, "text_missing"},
+		{"page by hand that pages nobody", "POST", "/api/v1/incidents", `{"subject":"parsoid","text":"help","by":"ana","urgency":"notify"}`, respondToken, "", 422, "bad_urgency"},
+		{"page by hand by nobody", "POST", "/api/v1/incidents", `{"subject":"parsoid","text":"help"}`, respondToken, "", 422, "by_missing"},
+		{"page by hand under a used key", "POST", "/api/v1/incidents", `{"subject":"parsoid","text":"help","by":"ana","key":"used"}`, respondToken, "", 409, "key_reused"},
+		{"page by hand by a reader", "POST", "/api/v1/incidents", `{"subject":"parsoid","text":"help","by":"ana"}`, readToken, "", 403, "forbidden"},
 		{"escalate at the end", "POST", one + "/escalate", byAna, respondToken, escalation.NobodyLeft, 409, "nobody_left"},
 		{"escalate an acknowledged one", "POST", one + "/escalate", byAna, respondToken, escalation.Already, 409, "acknowledged"},
-		{"snooze", "POST", one + "/snooze", byAna, respondToken, "", 501, "not_built"},
 		{"no such action", "POST", one + "/destroy", byAna, respondToken, "", 404, "not_found"},
 		{"body too large", "POST", one + "/ack", strings.Repeat(" ", maxBody+1), respondToken, "", 413, "too_large"},
 		{"test page", "POST", "/api/v1/test-page", `{"person":"ana","by":"ben"}`, respondToken, "", 200, ""},
@@ -573,7 +662,7 @@ func TestAPI(t *testing.T) {
 		{"drill of a team", "POST", "/api/v1/drill", `{"subject":"team:sre","urgency":"unbreak_now","by":"ben","at_night":true}`, respondToken, "", 200, ""},
 		{"drill at night", "POST", "/api/v1/drill", `{"subject":"service:parsoid","by":"ben"}`, respondToken, "", 409, "at_night"},
 		{"drill of nothing", "POST", "/api/v1/drill", `{"by":"ben"}`, respondToken, "", 422, "subject_missing"},
-		{"drill of a team that is a service", "POST", "/api/v1/drill", `{"subject":"team:parsoid","by":"ben"}`, respondToken, "", 422, "unknown_subject"},
+		{"drill of a team that is a service", "POST", "/api/v1/drill", `{"subject":"team:parsoid","by":"ben"}`, respondToken, "", 404, "unknown_subject"},
 		{"drill that pages nobody", "POST", "/api/v1/drill", `{"subject":"parsoid","urgency":"notify","by":"ben"}`, respondToken, "", 422, "bad_urgency"},
 		{"drill by nobody", "POST", "/api/v1/drill", `{"subject":"parsoid"}`, respondToken, "", 422, "by_missing"},
 		{"drill with garbage", "POST", "/api/v1/drill", `[`, respondToken, "", 400, "bad_request"},
@@ -591,6 +680,8 @@ func TestAPI(t *testing.T) {
 		{"unknown service", "GET", "/api/v1/services/nothing", "", readToken, "", 404, "not_found"},
 		{"teams", "GET", "/api/v1/teams", "", readToken, "", 200, ""},
 		{"on call", "GET", "/api/v1/oncall", "", readToken, "", 200, ""},
+		{"on call for one team", "GET", "/api/v1/oncall?team=sre", "", readToken, "", 200, ""},
+		{"on call for no team", "GET", "/api/v1/oncall?team=nobody", "", readToken, "", 404, "not_found"},
 		{"on call at no time", "GET", "/api/v1/oncall?at=noon", "", readToken, "", 400, "bad_request"},
 		{"page of another site", "POST", one + "/ack", byAna, "cross-site", "", 403, "cross_origin"},
 	} {
@@ -663,6 +754,34 @@ func TestActionsCarryWhatWasSaid(t *testing.T) {
 	if len(b.engine.events) != 1 || b.engine.events[0] != escalation.Event(want) {
 		t.Errorf("events %+v", b.engine.events)
 	}
+	by := escalation.Actor{Handle: "ana", Name: "ana", Via: "api"}
+	b.engine.now = time.Date(2026, 11, 20, 14, 0, 0, 0, time.UTC)
+	in30 := escalation.At(b.engine.now.Add(30 * time.Minute))
+	for said, want := range map[string]escalation.Event{
+		`escalate {"by":"ana","to":"team:sre"}`:                   escalation.EscalateTo{By: by, To: "team:sre"},
+		`reassign {"by":"ana","to":"ben","take_over":true}`:       escalation.Reassign{By: by, To: "person:ben", TakeOver: true},
+		`snooze {"by":"ana","until":"30m"}`:                       escalation.Snooze{By: by, Until: in30},
+		`snooze {"by":"ana","until":"2026-11-20T15:30:00+01:00"}`: escalation.Snooze{By: by, Until: in30},
+		`urgency {"by":"ana","urgency":"unbreak_now"}`:            escalation.Declare{By: by, Urgency: config.UnbreakNow},
+		`note {"by":"ana","text":" x "}`:                          escalation.Remark{By: by, Text: "x"},
+		`wrong-owner {"by":"ana","right":"sre","reason":"moved"}`: escalation.Disown{By: by, Right: "team:sre", Reason: "moved"},
+		`unack {"by":"ana"}`:                                      escalation.Unacknowledge{By: by},
+		`still-on {"by":"ana"}`:                                   escalation.StillOn{By: by},
+	} {
+		action, body, _ := strings.Cut(said, " ")
+		b.engine.events = nil
+		b.do("POST", "/api/v1/incidents/0c-k7f3k/"+action, body, "Authorization", "Bearer "+respondToken)
+		if len(b.engine.events) != 1 || b.engine.events[0] != want {
+			t.Errorf("%s: %+v, want %+v", said, b.engine.events, want)
+		}
+	}
+	if w := b.do("POST", "/api/v1/incidents", `{"subject":"parsoid","text":"x","by":"ana"}`, "Authorization", "Bearer "+respondToken, "Idempotency-Key", "used"); w.Code != 409 {
+		t.Errorf("the header's key is not used: %d %s", w.Code, w.Body)
+	}
+	b.engine.answer = func(escalation.Event) (escalation.Answer, error) { return escalation.Answer{}, engine.ErrNotKept }
+	if w := b.do("POST", "/api/v1/incidents/0c-k7f3k/unack", `{"by":"ana"}`, "Authorization", "Bearer "+respondToken); w.Code != 503 || !strings.Contains(w.Body.String(), "store_away") {
+		t.Errorf("while Redis is away: %d %s", w.Code, w.Body)
+	}
 }
 
 // Every field that is promised is there, whatever the incident lacks.
@@ -678,10 +797,25 @@ func TestIncidentFields(t *testing.T) {
 		"id": `"0c-k7f3k"`, "state": `"triggered"`, "exhausted": "false", "stale": "false", "held": "false", "subject": `"service:parsoid"`,
 		"service": `"parsoid"`, "team": `"sre"`, "urgency": `"page"`, "assessment": `"owned"`, "missing_roles": "[]", "risks": "[]", "alerts": "[]",
 		"acknowledged_by": `""`, "next_step_at": "null", "next_people": "[]", "next_as": `""`, "timeline": "[]", "closed_at": "null", "round": "0", "step": "0", "paged": "[]",
-		"also_affected": "[]", "matched_by": `""`, "test": "false",
+		"also_affected": "[]", "matched_by": `""`, "test": "false", "acknowledgement_expires_at": "null", "snoozed_until": "null", "snoozed_by": `""`,
+		"declared_urgency": `""`, "flapping": "false", "by_hand": "false", "text": `""`,
 	} {
 		if string(got[name]) != want {
 			t.Errorf("%s is %s, want %s", name, got[name], want)
+		}
+	}
+	ana := escalation.Actor{Handle: "ana"}
+	at := escalation.At(time.Date(2026, 11, 20, 14, 25, 0, 0, time.UTC))
+	for want, inc := range map[string]escalation.Incident{
+		`"acknowledgement_expires_at":"2026-11-20T14:25:00Z"`:                            {State: escalation.Acknowledged, Ack: &escalation.Ack{Actor: ana, Expires: at}},
+		`"snoozed_until":"2026-11-20T14:25:00Z","snoozed_by":"ana"`:                      {State: escalation.Snoozed, SnoozedUntil: at, SnoozedBy: &ana},
+		`"snoozed_until":null,"snoozed_by":"","declared_urgency":"page","flapping":true`: {State: escalation.Resolved, SnoozedUntil: at, SnoozedBy: &ana, Opens: 5, Declared: "page"},
+		`"by_hand":true,"text":"look"`:                                                   {Kind: escalation.ByHand, Body: "look"},
+	} {
+		inc.ID = b.engine.incident.ID
+		b.engine.incident = inc
+		if w := b.do("GET", "/api/v1/incidents/0c-k7f3k", "", "Authorization", "Bearer "+readToken); !strings.Contains(w.Body.String(), want) {
+			t.Errorf("want %s in %s", want, w.Body)
 		}
 	}
 	if !strings.HasSuffix(string(got["opened_at"]), `Z"`) {
@@ -755,6 +889,37 @@ func TestShadowIsSaid(t *testing.T) {
 		if want := map[bool]int{false: 200, true: 409}[shadow]; w.Code != want {
 			t.Errorf("shadow %v: test page: %d %s", shadow, w.Code, w.Body)
 		}
+	}
+}
+
+// TestOwnerPages: what is known without any alert is for people to see, and an
+// odd question hurts nobody.
+func TestOwnerPages(t *testing.T) {
+	b := newBench(t)
+	for path, want := range map[string][]string{
+		"/services":              {`200`, `<a href="/services/parsoid">parsoid</a>`, `<a href="/oncall">`},
+		"/services/parsoid":      {`200`, `<h1>parsoid</h1>`, `incident_response`, `Chain`},
+		"/services/nothing":      {`404`},
+		"/services/%3Cscript%3E": {`404`},
+		"/oncall":                {`200`, `<td class="name">sre</td><td data-as="On call">ana, ben</td>`},
+		"/route":                 {`200`, `<textarea`},
+		"/route?labels=service%3Dparsoid%0D%0Aseverity%3Dpage": {`200`, `service:parsoid`, `urgency page`},
+		"/route?labels=%3Cscript%3E":                           {`400`, `is no label`, `&lt;script&gt;`},
+		"/route?labels=service%3D%3Cscript%3E":                 {`200`, `name:&lt;script&gt;`},
+	} {
+		w := b.do("GET", path, "")
+		body := fmt.Sprint(w.Code, w.Body)
+		for _, part := range want {
+			if !strings.Contains(body, part) {
+				t.Errorf("%s lacks %s: %s", path, part, body)
+			}
+		}
+		if strings.Contains(body, "<script") || strings.Contains(body, "ana@") {
+			t.Errorf("%s shows what it should not: %s", path, body)
+		}
+	}
+	if w := b.do("POST", "/services", ""); w.Code != 405 {
+		t.Errorf("POST: %d", w.Code)
 	}
 }
 

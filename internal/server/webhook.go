@@ -69,6 +69,10 @@ func (s *Server) takeWebhook(w http.ResponseWriter, r *http.Request, v *view, na
 	if e := r.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
 		return s.unreadable(v, name, http.StatusBadRequest, "Content-Encoding is not understood here; send the body as it is")
 	}
+	if !s.lanes.webhook.enter(r.Context(), laneWithin) {
+		return &failure{status: http.StatusServiceUnavailable, detail: "too many webhooks at once; try again"}
+	}
+	defer s.lanes.webhook.leave()
 	body, release, err := s.bodies.read(r.Body, r.ContentLength)
 	defer release()
 	tooLarge := (*http.MaxBytesError)(nil)
@@ -80,6 +84,16 @@ func (s *Server) takeWebhook(w http.ResponseWriter, r *http.Request, v *view, na
 	case err != nil:
 		// The sender or the network broke off: nothing is known about the body.
 		return &failure{status: http.StatusServiceUnavailable, detail: "the body could not be read to its end; try again", cause: err}
+	}
+	if !s.lanes.work.enter(r.Context(), storeWithin) {
+		return &failure{status: http.StatusServiceUnavailable, detail: "too many webhooks at once; try again"}
+	}
+	defer s.lanes.work.leave()
+	if len(body) > large {
+		if !s.lanes.large.enter(r.Context(), storeWithin) {
+			return &failure{status: http.StatusServiceUnavailable, detail: "other large webhooks are being taken in right now; try again"}
+		}
+		defer s.lanes.large.leave()
 	}
 	hook, err := routing.Decode(body)
 	if err != nil {
@@ -178,7 +192,8 @@ func (b *budget) give(n int64) {
 	b.free += n
 }
 
-// slice is what a body of unknown length takes at a time.
+// slice is what a body takes at a time, as it arrives: what a sender only announces
+// keeps nobody else out.
 const slice = 64 << 10
 
 // read reads a body whose length is known or -1. What it holds is given back
@@ -189,21 +204,19 @@ func (b *budget) read(r io.Reader, length int64) (body []byte, release func(), e
 	if length > maxWebhook {
 		return nil, release, overLimit(r)
 	}
+	var buf bytes.Buffer
 	if length >= 0 {
-		if !b.take(length) {
+		buf.Grow(int(min(length+bytes.MinRead, slice)))
+	}
+	for {
+		next := int64(slice)
+		if length >= 0 {
+			next = min(next, length-held)
+		}
+		if !b.take(next) {
 			return nil, release, errBusy
 		}
-		held = length
-	}
-	var buf bytes.Buffer
-	buf.Grow(int(min(max(length, 0)+bytes.MinRead, 1<<20)))
-	for {
-		if length < 0 {
-			if !b.take(slice) {
-				return nil, release, errBusy
-			}
-			held += slice
-		}
+		held += next
 		_, err := io.CopyN(&buf, r, slice)
 		switch {
 		case buf.Len() > maxWebhook:

@@ -1,6 +1,6 @@
 // Package testbench starts the real programs that callchain stands between, for
-// end-to-end tests: Alertmanager in front, a mail server (exim4) and a Slack
-// emulator (local-slack) behind, and callchain itself as its own process.
+// end-to-end tests: Alertmanager in front, a mail server (exim4) and Slack
+// emulators (local-slack, emulate) behind, and callchain itself as its own process.
 //
 //	am := testbench.StartAlertmanager(t, testbench.AlertmanagerConfig{WebhookURL: url})
 //	mail := testbench.StartExim(t)

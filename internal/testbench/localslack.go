@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -18,8 +19,11 @@ type SlackConfig struct {
 	// CallbackURL is callchain's base URL. What people do in Slack is posted,
 	// signed, to /slack/interactions, /slack/commands and /slack/events there.
 	CallbackURL string
-	Users       []SlackUser
-	Channels    []SlackChannel
+	// Socket switches Socket Mode on: all of it comes over the sockets that
+	// callchain opens, and CallbackURL is not used.
+	Socket   bool
+	Users    []SlackUser
+	Channels []SlackChannel
 }
 
 // SlackUser is a person of the workspace.
@@ -45,8 +49,11 @@ type LocalSlack struct {
 	*Process
 	APIURL        string // for notifiers.slack.api_url
 	BotToken      string
+	AppToken      string
 	SigningSecret string
 	BotUserID     string
+
+	socket bool
 
 	control string
 
@@ -56,8 +63,8 @@ type LocalSlack struct {
 
 // SlackAnswer is what callchain answered when Slack called it.
 type SlackAnswer struct {
-	Path   string // which endpoint was called
-	Status int    // 0 when it could not be reached
+	Path   string // which endpoint was called; "" over a socket
+	Status int    // 0 when it could not be reached, or a socket did not acknowledge
 	Body   string
 }
 
@@ -87,7 +94,7 @@ func StartLocalSlack(t testing.TB, c SlackConfig) *LocalSlack {
 	path := program(t, "local-slack", ".cache/npm/node_modules/local-slack-linux-x64/bin/local-slack")
 	addr := FreeAddr(t)
 	s := &LocalSlack{
-		APIURL: "http://" + addr + "/api/", BotToken: "xoxb-test-token-0123456789",
+		APIURL: "http://" + addr + "/api/", BotToken: "xoxb-test-token-0123456789", AppToken: "xapp-1-test-token-0123456789", socket: c.Socket,
 		SigningSecret: "test-signing-secret-0123456789abcdef", BotUserID: "U0BOT",
 		control: "http://" + addr + "/_control", answers: make(chan SlackAnswer, 1),
 	}
@@ -96,11 +103,15 @@ func StartLocalSlack(t testing.TB, c SlackConfig) *LocalSlack {
 	for i := range c.Channels {
 		c.Channels[i].Members = append([]string{s.BotUserID}, c.Channels[i].Members...)
 	}
+	mode := "events"
+	if c.Socket {
+		mode = "socket"
+	}
 	config, err := json.Marshal(map[string]any{ // JSON is YAML
 		"workspace": map[string]any{"name": "Test", "domain": "test", "teamId": "T01TEST"},
 		"app": map[string]any{
-			"appId": "A01APP", "botUserId": s.BotUserID, "botName": "callchain", "botToken": s.BotToken,
-			"signingSecret": s.SigningSecret, "mode": "events", "requestUrl": callbacks.URL,
+			"appId": "A01APP", "botUserId": s.BotUserID, "botName": "callchain", "botToken": s.BotToken, "appToken": s.AppToken,
+			"signingSecret": s.SigningSecret, "mode": mode, "requestUrl": callbacks.URL,
 		},
 		"users":    append([]SlackUser{}, c.Users...),
 		"channels": append([]SlackChannel{}, c.Channels...),
@@ -349,8 +360,30 @@ func (s *LocalSlack) Command(t testing.TB, user, channel, command, text string) 
 	})
 }
 
-// drive makes the emulator call callchain and returns the answer.
+// drive makes the emulator call callchain over its control API and returns the answer.
 func (s *LocalSlack) drive(t testing.TB, path string, in any) SlackAnswer {
+	t.Helper()
+	body, err := json.Marshal(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.driven(t, func() {
+		var ok struct {
+			OK    bool   `json:"ok"`
+			Error string `json:"error"`
+		}
+		callJSON(t, http.MethodPost, s.control+path, bytes.NewReader(body), &ok)
+		if !ok.OK {
+			t.Fatalf("local-slack refuses %s: %s", path, ok.Error)
+		}
+	})
+}
+
+// ackTimeout is longer than Slack waits for an acknowledgement.
+const ackTimeout = 4 * time.Second
+
+// driven does what makes the emulator call callchain and returns the answer.
+func (s *LocalSlack) driven(t testing.TB, cause func()) SlackAnswer {
 	t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -358,23 +391,52 @@ func (s *LocalSlack) drive(t testing.TB, path string, in any) SlackAnswer {
 	case <-s.answers: // left by an earlier call that came late
 	default:
 	}
-	body, err := json.Marshal(in)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var ok struct {
-		OK    bool   `json:"ok"`
-		Error string `json:"error"`
-	}
-	callJSON(t, http.MethodPost, s.control+path, bytes.NewReader(body), &ok)
-	if !ok.OK {
-		t.Fatalf("local-slack refuses %s: %s", path, ok.Error)
+	before := s.log(t)
+	cause()
+	if s.socket {
+		answer := SlackAnswer{Body: "not acknowledged"}
+		_ = poll(ackTimeout, func() (bool, error) { // without one the answer says so
+			for _, e := range since(before, s.log(t)) {
+				if e.Direction == "from_bot" && e.Kind == "ack" {
+					answer = SlackAnswer{Status: http.StatusOK, Body: string(e.Detail)}
+					return true, nil
+				}
+			}
+			return false, nil
+		})
+		return answer
 	}
 	select {
 	case a := <-s.answers:
 		return a
 	case <-time.After(startTimeout):
-		t.Fatalf("local-slack called nobody after %s", path)
+		t.Fatal("local-slack called nobody")
 		return SlackAnswer{}
 	}
+}
+
+// since is what the log has that it did not have before. It forgets what is old.
+func since(before, now []logged) []logged {
+	if len(before) == 0 {
+		return now
+	}
+	last := before[len(before)-1].ID
+	return now[1+slices.IndexFunc(now, func(e logged) bool { return e.ID == last }):]
+}
+
+// logged is something that the emulator did.
+type logged struct {
+	ID        string          `json:"id"`
+	Direction string          `json:"direction"`
+	Kind      string          `json:"kind"`
+	Detail    json.RawMessage `json:"detail"`
+}
+
+func (s *LocalSlack) log(t testing.TB) []logged {
+	t.Helper()
+	var answer struct {
+		Log []logged `json:"log"`
+	}
+	callJSON(t, http.MethodGet, s.control+"/log", nil, &answer)
+	return answer.Log
 }

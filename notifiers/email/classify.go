@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"net/textproto"
 	"regexp"
 	"slices"
@@ -69,7 +70,7 @@ func classify(err error, attempt int) notifiers.Result {
 		case stage && sent.Reason == gomail.ErrSMTPDataClose:
 			// The final dot may have arrived; the answer did not.
 			result.Verdict = notifiers.Ambiguous
-		case broken(err):
+		case broken(err), attempt >= dialsGivenUp && undialled(err):
 			result.Verdict = notifiers.Down
 		}
 		return result
@@ -97,6 +98,16 @@ func classify(err error, attempt int) notifiers.Result {
 		result.Verdict = notifiers.Refused
 	}
 	return result
+}
+
+// dialsGivenUp is the attempt at which a smarthost that does not answer is taken
+// to be down, and not in the middle of a restart.
+const dialsGivenUp = 3
+
+// undialled tells that no connection came about.
+func undialled(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial"
 }
 
 // broken are errors that no waiting cures: the certificate, a smarthost that

@@ -110,16 +110,16 @@ func view(m notifiers.Message) letter {
 // acknowledgeable tells whether the mail carries the link: it asks somebody for
 // an answer, and there still is something to answer.
 func acknowledgeable(m notifiers.Message) bool {
-	if m.You == nil || m.Kind != notifiers.Page && m.Kind != notifiers.Reminder {
+	if m.You == nil {
 		return false
 	}
-	switch m.Incident.State {
-	case notifiers.Resolved:
-		return false
-	case notifiers.Acknowledged:
-		return m.Kind == notifiers.Reminder // "still on it?"
+	switch m.Kind {
+	case notifiers.Page, notifiers.Reminder:
+		return m.Incident.State == notifiers.Triggered || m.Incident.State == notifiers.Snoozed || m.You.Beside && m.Incident.State == notifiers.Acknowledged
+	case notifiers.Question: // pressing again renews it
+		return m.Incident.State == notifiers.Acknowledged
 	}
-	return true
+	return false
 }
 
 func colour(m notifiers.Message) string {

@@ -92,7 +92,7 @@ func TestMails(t *testing.T) {
 
 func TestAcknowledgementLink(t *testing.T) {
 	with := map[string]bool{"page": true, "page second step": true, "page last step": true, "page second round": true, "page many alerts": true,
-		"page test": true, "page drill": true, "reminder": true, "reminder still on it": true, "page escalated past": true, "page exhausted": true, "page snoozed": true, "page on hold": true}
+		"page test": true, "page drill": true, "reminder": true, "question": true, "page to one asked besides": true, "reminder to one asked besides": true, "page flapping": true, "page unowned": true, "page escalated past": true, "page exhausted": true, "page snoozed": true, "page on hold": true}
 	for _, c := range notifierstest.Cases() {
 		t.Run(c.Name, func(t *testing.T) {
 			link := notifierstest.Jane().AckURL
@@ -581,6 +581,27 @@ func TestScripts(t *testing.T) {
 				t.Errorf("%v (%v), want %v", got.Verdict, got.Err, c.verdict)
 			}
 		})
+	}
+}
+
+// TestNobodyListens: once is a restart; a smarthost that stays away is down, and
+// where there are few people no other address would ever tell.
+func TestNobodyListens(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	listener.Close()
+	for attempt, want := range map[int]notifiers.Verdict{1: notifiers.Retry, 2: notifiers.Retry, 3: notifiers.Down, 9: notifiers.Down} {
+		for _, smarthost := range []string{address, "nobody.invalid:587"} {
+			m := page()
+			m.Attempt = attempt
+			got := notifier(t, func(cfg *Config) { cfg.Smarthost = smarthost }).Deliver(t.Context(), m)
+			if got.Verdict != want {
+				t.Errorf("%s, attempt %d: %v (%v), want %v", smarthost, attempt, got.Verdict, got.Err, want)
+			}
+		}
 	}
 }
 

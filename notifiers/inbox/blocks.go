@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
+	"reflect"
 	"slices"
 	"unicode/utf8"
 )
@@ -30,6 +31,14 @@ const (
 	maxConfirmText    = 300
 	maxConfirmButtons = 30
 	maxAltText        = 2000
+
+	maxViewBlocks = 100
+	maxViewTitle  = 24 // also of a modal's buttons
+	maxViewBytes  = 250_000
+	maxPrivate    = 3000
+	maxLabel      = 2000
+	maxChecks     = 10   // of checkboxes and radio buttons
+	maxInput      = 3000 // characters of a text field
 )
 
 // checker collects what is wrong with blocks, each with its place, and gives
@@ -38,6 +47,8 @@ type checker struct {
 	errs []string
 	ids  map[string]bool // block ids seen
 	n    int
+
+	modal bool // it is a modal's: fields are allowed
 }
 
 func (c *checker) errorf(at, format string, args ...any) {
@@ -86,8 +97,9 @@ func (c *checker) block(at string, b map[string]any) {
 		"divider":   {},
 		"rich_text": {"elements"},
 		"image":     {"image_url", "alt_text", "title", "slack_file"},
+		"input":     {"label", "element", "hint", "optional", "dispatch_action"},
 	}[kind]
-	if !known {
+	if !known || kind == "input" && !c.modal {
 		c.errorf(at+"/type", "unsupported type: %q", kind)
 		return
 	}
@@ -139,6 +151,16 @@ func (c *checker) block(at string, b map[string]any) {
 		c.elements(at, b, 1<<20)
 	case "image":
 		c.image(at, b)
+	case "input":
+		c.text(at+"/label", b["label"], maxLabel, false)
+		if hint, ok := b["hint"]; ok {
+			c.text(at+"/hint", hint, maxLabel, false)
+		}
+		if e, _ := b["element"].(map[string]any); e["type"] == "button" || e["type"] == "overflow" {
+			c.errorf(at+"/element/type", "unsupported type: %q", e["type"])
+			return
+		}
+		c.element(at+"/element", b["element"])
 	}
 }
 
@@ -188,14 +210,63 @@ func (c *checker) element(at string, item any) string {
 		if p, ok := e["placeholder"]; ok {
 			c.text(at+"/placeholder", p, maxPlaceholder, false)
 		}
-		if _, groups := e["option_groups"]; !groups {
+		groups, grouped := e["option_groups"].([]any)
+		if !grouped {
 			c.options(at, e, maxSelect)
+		} else if len(groups) == 0 {
+			c.errorf(at+"/option_groups", "no fewer than 1 items required")
 		}
-	case "users_select", "datepicker", "datetimepicker", "timepicker", "checkboxes", "radio_buttons":
+		c.number(at+"/option_groups", len(groups), maxSelect)
+		for i, item := range groups[:min(len(groups), maxSelect)] {
+			place := fmt.Sprintf("%s/option_groups/%d", at, i)
+			g, ok := item.(map[string]any)
+			if !ok {
+				c.errorf(place, "must be an object")
+				continue
+			}
+			c.text(place+"/label", g["label"], maxButtonText, false)
+			c.options(place, g, maxSelect)
+		}
+		c.initial(at, e)
+	case "checkboxes", "radio_buttons":
+		c.options(at, e, maxChecks)
+		c.initial(at, e)
+	case "plain_text_input":
+		if !c.modal {
+			c.errorf(at+"/type", "unsupported type: %q", kind)
+		}
+		most := float64(maxInput)
+		if n, ok := e["max_length"]; ok {
+			if most, ok = n.(float64); !ok || most < 1 || most > maxInput {
+				c.errorf(at+"/max_length", "must be from 1 to %d", maxInput)
+			}
+		}
+		c.str(at+"/initial_value", e["initial_value"], int(most), false)
+	case "users_select", "datepicker", "datetimepicker", "timepicker":
 	default:
 		c.errorf(at+"/type", "unsupported type: %q", kind)
 	}
 	return id
+}
+
+// initial holds what a field begins with against what it can be: it must be one
+// of the options, to the letter.
+func (c *checker) initial(at string, e map[string]any) {
+	first, ok := e["initial_option"]
+	if !ok {
+		return
+	}
+	options, _ := e["options"].([]any)
+	groups, _ := e["option_groups"].([]any)
+	for _, g := range groups {
+		if o, ok := g.(map[string]any); ok {
+			more, _ := o["options"].([]any)
+			options = append(options, more...)
+		}
+	}
+	if !slices.ContainsFunc(options, func(o any) bool { return reflect.DeepEqual(o, first) }) {
+		c.errorf(at+"/initial_option", "must be one of the options")
+	}
 }
 
 func (c *checker) options(at string, e map[string]any, limit int) {

@@ -4,7 +4,8 @@
 // Slack is an http.Handler with the Web API methods that callchain calls. It is
 // as strict as Slack is documented to be, and its errors have Slack's names, so
 // that a message which Slack would refuse is refused here too. A press of a
-// button takes the real way back: a signed request to the callback URL.
+// button, a form that is sent off and a typed command take the real way back: a
+// signed request to the callback URL.
 // Mailbox is an SMTP server that keeps what it is sent.
 //
 // Both record what they accept, tell subscribers of every change, keep a

@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// PressTimeout is how long Slack waits for the answer to a press before it
-// shows the person a warning.
+// PressTimeout is how long Slack waits for the answer to a press, a form or a
+// command before it shows the person a warning.
 const PressTimeout = 3 * time.Second
 
 // How often and how long the response URL of a press can be used.
@@ -67,12 +67,18 @@ func (s *Slack) press(ctx context.Context, ref Ref, actionID, value, userID stri
 	if err != nil {
 		return 0, fmt.Errorf("press %s: %w", actionID, err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, PressTimeout)
-	defer cancel()
-	body := url.Values{"payload": {string(payload)}}.Encode()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, callback, strings.NewReader(body))
+	status, _, err := s.call(ctx, callback, url.Values{"payload": {string(payload)}})
 	if err != nil {
 		return 0, fmt.Errorf("press %s: %w", actionID, err)
+	}
+	return status, nil
+}
+
+// signed is a request as Slack makes it.
+func (s *Slack) signed(ctx context.Context, to, body string) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to, strings.NewReader(body))
+	if err != nil {
+		return nil, err
 	}
 	stamp := strconv.FormatInt(s.cfg.Now().Unix(), 10)
 	h := hmac.New(sha256.New, []byte(s.cfg.SigningSecret))
@@ -81,13 +87,19 @@ func (s *Slack) press(ctx context.Context, ref Ref, actionID, value, userID stri
 	req.Header.Set("X-Slack-Request-Timestamp", stamp)
 	req.Header.Set("X-Slack-Signature", "v0="+hex.EncodeToString(h.Sum(nil)))
 	req.Header.Set("User-Agent", "Slackbot 1.0 (+https://api.slack.com/robots)")
-	resp, err := client.Do(req)
-	if err != nil {
-		return 0, fmt.Errorf("press %s: %w", actionID, err)
+	return req, nil
+}
+
+// newReply makes a response URL. s.mu is held.
+func (s *Slack) newReply(ref Ref, user string) *replyURL {
+	s.serial++
+	sum := hmac.New(sha256.New, []byte(s.cfg.SigningSecret))
+	fmt.Fprintf(sum, "response %d.%d", s.serial, s.cfg.Now().UnixNano())
+	r := &replyURL{id: hex.EncodeToString(sum.Sum(nil)[:16]), ref: ref, user: user, at: s.cfg.Now()}
+	if s.replies = append(s.replies, r); len(s.replies) > maxReplies {
+		s.replies = s.replies[1:]
 	}
-	defer resp.Body.Close()
-	io.Copy(io.Discard, io.LimitReader(resp.Body, maxBody))
-	return resp.StatusCode, nil
+	return r
 }
 
 func (s *Slack) payload(ref Ref, actionID, value, userID string) (payload []byte, callback string, err error) {
@@ -109,8 +121,6 @@ func (s *Slack) payload(ref Ref, actionID, value, userID string) (payload []byte
 		return nil, "", ErrNoAction
 	}
 	now := s.cfg.Now()
-	s.serial++
-	serial := fmt.Sprintf("%d.%d", s.serial, now.UnixNano())
 	action["action_ts"] = fmt.Sprintf("%d.%06d", now.Unix(), now.Nanosecond()/1000)
 
 	container := map[string]any{"type": "message", "message_ts": m.TS, "channel_id": m.Channel, "is_ephemeral": m.EphemeralTo != ""}
@@ -121,21 +131,14 @@ func (s *Slack) payload(ref Ref, actionID, value, userID string) (payload []byte
 	if m.User != "" {
 		name = "directmessage"
 	}
-	reply := &replyURL{ref: ref, user: userID, at: now}
-	sum := hmac.New(sha256.New, []byte(s.cfg.SigningSecret))
-	sum.Write([]byte("response " + serial))
-	reply.id = hex.EncodeToString(sum.Sum(nil)[:16])
-	s.replies = append(s.replies, reply)
-	if len(s.replies) > maxReplies {
-		s.replies = s.replies[1:]
-	}
+	reply := s.newReply(ref, userID)
 	p := map[string]any{
 		"type":                  "block_actions",
 		"user":                  map[string]any{"id": user.ID, "username": user.Name, "name": user.Name, "team_id": TeamID},
 		"api_app_id":            AppID,
 		"token":                 "deprecated",
 		"container":             container,
-		"trigger_id":            serial + "." + reply.id,
+		"trigger_id":            s.newTrigger(userID),
 		"team":                  map[string]any{"id": TeamID, "domain": "demo"},
 		"enterprise":            nil,
 		"is_enterprise_install": false,

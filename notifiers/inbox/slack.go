@@ -47,8 +47,10 @@ type Config struct {
 	Users         []User
 	Channels      []string // names, with or without #; the app is a member of each
 
-	// CallbackURL takes the presses: callchain's /slack/interactions.
+	// CallbackURL takes the presses and forms: callchain's /slack/interactions;
+	// CommandURL what is typed: its /slack/commands.
 	CallbackURL string
+	CommandURL  string
 
 	// Keep is how many messages are kept; 0: a thousand. One that is forgotten
 	// cannot be edited any more, as if it had been deleted.
@@ -98,6 +100,9 @@ type Slack struct {
 
 	mu       sync.Mutex
 	callback string
+	commands string
+	triggers []*trigger
+	views    []*View
 	users    map[string]User
 	channels map[string]channel // by id
 	messages []*Message         // in the order of their ts
@@ -123,6 +128,7 @@ func New(cfg Config) *Slack {
 	s := &Slack{
 		cfg:      cfg,
 		callback: cfg.CallbackURL,
+		commands: cfg.CommandURL,
 		users:    map[string]User{},
 		channels: map[string]channel{},
 		buckets:  map[string]*bucket{},
@@ -144,12 +150,19 @@ func New(cfg Config) *Slack {
 // ServeHTTP serves the Web API under /api/ and the response URLs of presses.
 func (s *Slack) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
 
-// SetCallbackURL changes where presses are sent: for when the daemon's address
-// is known later than the workspace's.
+// SetCallbackURL changes where presses and forms are sent: for when the daemon's
+// address is known later than the workspace's.
 func (s *Slack) SetCallbackURL(url string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.callback = url
+}
+
+// SetCommandURL changes where typed commands are sent.
+func (s *Slack) SetCommandURL(url string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.commands = url
 }
 
 // Users returns the members in the order of their names.

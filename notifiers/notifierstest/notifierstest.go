@@ -91,6 +91,7 @@ func Cases() []Case {
 	})
 	acknowledged := with(func(in *notifiers.Incident) {
 		in.State, in.By, in.ByVia, in.ByAt, in.Next = notifiers.Acknowledged, "jane", notifiers.Slack, Opened.Add(4*time.Minute), nil
+		in.AckExpires = in.ByAt.Add(24 * time.Hour)
 	})
 	resolved := with(func(in *notifiers.Incident) {
 		in.State, in.Firing, in.Resolved, in.ResolvedAt, in.Next = notifiers.Resolved, 0, 3, Opened.Add(19*time.Minute), nil
@@ -111,8 +112,16 @@ func Cases() []Case {
 		in.Next = &notifiers.Next{At: Opened.Add(10 * time.Hour), Names: []string{"jane", "amira"}, Again: true}
 	})
 	snoozed := with(func(in *notifiers.Incident) {
-		in.State, in.By, in.ByAt = notifiers.Snoozed, "jane", Opened.Add(4*time.Minute)
-		in.Next = &notifiers.Next{At: Opened.Add(2 * time.Hour)}
+		in.State, in.By, in.ByAt, in.Next = notifiers.Snoozed, "jane", Opened.Add(4*time.Minute), nil
+		in.SnoozedUntil = Opened.Add(2 * time.Hour)
+	})
+	flapping := with(func(in *notifiers.Incident) { in.Flapping, in.Next = true, nil })
+	unreached := with(func(in *notifiers.Incident) {
+		in.Paged[0].Channels, in.Paged[0].Failed = nil, "Slack: the account is deactivated; e-mail: 550 5.1.1 no such user"
+	})
+	unowned := with(func(in *notifiers.Incident) {
+		in.Lifecycle, in.Assessment, in.CanDeploy = config.Unowned, "unowned", ""
+		in.Missing = []string{"parsoid is unowned: no team answers for it", "Answering this page does not make you its owner"}
 	})
 	many := with(func(in *notifiers.Incident) {
 		in.Urgency = config.UnbreakNow
@@ -161,8 +170,10 @@ func Cases() []Case {
 	drillOver.ResolvedAt = drillOver.ByAt
 	drillUnanswered := drillOver
 	drillUnanswered.By, drillUnanswered.ByVia, drillUnanswered.ByAt = "", "", time.Time{}
-	stillOnIt := acknowledged
-	stillOnIt.Next = &notifiers.Next{At: Opened.Add(24 * time.Hour)}
+	beside := Ravi()
+	beside.Why, beside.Beside = "jane asked for you", true
+	fallback := Jane()
+	fallback.As, fallback.Why = "the fallback team", "nobody owns parsoid"
 
 	return []Case{
 		{"page", To(notifiers.Page, Jane(), Incident())},
@@ -175,6 +186,9 @@ func Cases() []Case {
 		{"told on hold", reply(To(notifiers.Told, Jane(), held))},
 		{"page acknowledged by another", edited(To(notifiers.Page, Ravi(), acknowledged))},
 		{"page acknowledged by you", edited(To(notifiers.Page, Jane(), acknowledged))},
+		{"page to one asked besides", To(notifiers.Page, beside, acknowledged)},
+		{"page flapping", edited(To(notifiers.Page, Jane(), flapping))},
+		{"page unowned", To(notifiers.Page, fallback, unowned)},
 		{"page snoozed", edited(To(notifiers.Page, Jane(), snoozed))},
 		{"page resolved", edited(To(notifiers.Page, Jane(), resolved))},
 		{"page resolved by hand", edited(To(notifiers.Page, Jane(), resolvedByHand))},
@@ -184,13 +198,19 @@ func Cases() []Case {
 		{"page drill over", edited(To(notifiers.Page, Jane(), drillOver))},
 		{"board drill unanswered", edited(To(notifiers.Board, nil, drillUnanswered))},
 		{"reminder", reply(To(notifiers.Reminder, Jane(), Incident()))},
-		{"reminder still on it", reply(To(notifiers.Reminder, Jane(), stillOnIt))},
+		{"reminder to one asked besides", reply(To(notifiers.Reminder, beside, acknowledged))},
+		{"question", reply(To(notifiers.Question, Jane(), acknowledged))},
 		{"told acknowledged", reply(To(notifiers.Told, Ravi(), acknowledged))},
 		{"told resolved", reply(To(notifiers.Told, Jane(), resolvedAcked))},
 		{"board", group},
 		{"board escalated", edited(To(notifiers.Board, nil, escalated))},
 		{"board acknowledged", edited(To(notifiers.Board, nil, acknowledged))},
 		{"board exhausted", edited(To(notifiers.Board, nil, exhausted))},
+		{"board snoozed", edited(To(notifiers.Board, nil, snoozed))},
+		{"board on hold", edited(To(notifiers.Board, nil, held))},
+		{"board flapping", edited(To(notifiers.Board, nil, flapping))},
+		{"board unowned", To(notifiers.Board, nil, unowned)},
+		{"board unreachable person", edited(To(notifiers.Board, nil, unreached))},
 		{"board resolved", edited(To(notifiers.Board, nil, resolvedAcked))},
 		{"board notify", To(notifiers.Board, nil, notify)},
 		{"thread", reply(notifiers.Message{ID: "d-t1", Kind: notifiers.Thread, Address: "C01TEAM", Incident: Incident(), Now: Opened, Lines: []notifiers.Line{
@@ -252,6 +272,7 @@ func Hostile(kind notifiers.Kind, s string) notifiers.Message {
 	}
 	in.Paged = []notifiers.Paged{{Name: s, SlackID: s, As: s, Failed: s, Step: 1, Channels: []string{s}}}
 	in.Next = &notifiers.Next{At: Opened, Names: []string{s, s}, As: s}
+	in.AckExpires, in.SnoozedUntil = Opened, Opened
 	m := To(kind, Jane(), in)
 	m.You.Name, m.You.As, m.You.Why, m.You.AckURL = s, s, s, "https://callchain.example.org/ack/"+s
 	m.Usergroup, m.Mention = s, []string{s, s}

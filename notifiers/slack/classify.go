@@ -29,10 +29,14 @@ var errEmpty = errors.New("the answer is empty")
 // unlimited is how long to wait when Slack limits the rate and does not say for how long.
 const unlimited = 30 * time.Second
 
+// longest is the longest wait that is believed: a proxy's hour is none of Slack's.
+const longest = 10 * time.Minute
+
 // failure is the error of a Result: words for people, and Slack's code.
 type failure struct {
-	code string
-	text string
+	code    string
+	text    string
+	unknown bool // it is no code that callchain knows
 }
 
 func (f *failure) Error() string { return f.text }
@@ -42,12 +46,13 @@ type class struct {
 	verdict notifiers.Verdict
 	after   time.Duration
 	content bool // a simpler message may pass
+	cure    bool // a person has to do something about it
 	codes   []string
 }
 
 var classes = []class{
 	{verdict: notifiers.Retry, after: unlimited, codes: []string{"ratelimited", "rate_limited"}},
-	{verdict: notifiers.Retry, after: time.Minute, codes: []string{"message_limit_exceeded"}},
+	{verdict: notifiers.Retry, after: time.Minute, cure: true, codes: []string{"message_limit_exceeded"}},
 	{verdict: notifiers.Retry, codes: []string{
 		"service_unavailable", "external_channel_migrating", "team_added_to_org", "fetch_members_failed", "update_failed",
 	}},
@@ -58,7 +63,7 @@ var classes = []class{
 		"org_login_required", "two_factor_setup_required", "team_access_not_granted", "enterprise_is_restricted",
 		"ekm_access_denied",
 	}},
-	{verdict: notifiers.Refused, codes: []string{
+	{verdict: notifiers.Refused, cure: true, codes: []string{
 		"channel_not_found", "is_archived", "is_inactive", "not_in_channel", "restricted_action",
 		"restricted_action_read_only_channel", "restricted_action_non_threadable_channel", "restricted_action_thread_only_channel",
 		"user_not_found", "users_not_found", "user_disabled", "user_not_visible", "messages_tab_disabled", "cannot_dm_bot",
@@ -87,13 +92,18 @@ var hints = map[string]string{
 	"token_expired":         "the bot token expired; token rotation must be off for this app",
 	"missing_scope":         "the app lacks a scope; install it again with the manifest's scopes",
 	"channel_not_found":     "there is no such channel or member, or callchain was not invited to it",
-	"is_archived":           "the channel is archived",
+	"is_archived":           "the channel is archived; name another one in the catalog, or unarchive it",
 	"not_in_channel":        "callchain is not in the channel; invite it",
 	"user_not_found":        "there is no such member",
 	"users_not_found":       "no member has this e-mail address",
 	"user_disabled":         "the member's account is deactivated",
 	"messages_tab_disabled": "the app's messages tab is off; switch it on in the app's settings",
 	"cannot_dm_bot":         "the member is a bot",
+
+	"message_limit_exceeded":              "the workspace takes no more messages for its plan",
+	"user_not_visible":                    "the app may not see this member",
+	"restricted_action_read_only_channel": "only some members may post in the channel; allow the app to",
+	"posting_to_channel_denied":           "the workspace does not let apps post in this channel",
 }
 
 func classOf(code string) (class, bool) {
@@ -103,7 +113,7 @@ func classOf(code string) (class, bool) {
 		}
 	}
 	if strings.HasPrefix(code, "restricted_action") {
-		return class{verdict: notifiers.Refused}, true
+		return class{verdict: notifiers.Refused, cure: true}, true
 	}
 	if strings.HasPrefix(code, "invalid_metadata") {
 		return class{verdict: notifiers.Refused, content: true}, true
@@ -111,14 +121,25 @@ func classOf(code string) (class, bool) {
 	return class{}, false
 }
 
-// isContent tells that Slack refused what the message says, not where it goes.
-func isContent(err error) bool {
-	var f *failure
-	if !errors.As(err, &f) {
+// isCode tells whether an error is this code of Slack's.
+func isCode(err error, code string) bool {
+	f, ok := errors.AsType[*failure](err)
+	return ok && f.code == code
+}
+
+// patience is how often what nobody knows is tried as it is.
+const patience = 3
+
+// isContent tells that Slack refused what the message says, not where it goes. A
+// code that callchain does not know may be about either: after a few tries a
+// simpler message is tried.
+func isContent(err error, tries int) bool {
+	f, ok := errors.AsType[*failure](err)
+	if !ok {
 		return false
 	}
 	c, _ := classOf(f.code)
-	return c.content
+	return c.content || f.unknown && tries >= patience
 }
 
 // classify turns an error of slack-go's into a verdict. A rate limit has four
@@ -135,11 +156,11 @@ func classify(err error, c call) notifiers.Result {
 	result := notifiers.Result{Verdict: notifiers.Retry, Err: &failure{text: words}}
 	switch {
 	case errors.As(err, &limited):
-		result.After = max(limited.RetryAfter, time.Second)
-		result.Err = &failure{"ratelimited", fmt.Sprintf("slack: rate limited for %s", result.After)}
+		result.After = min(max(limited.RetryAfter, time.Second), longest)
+		result.Err = &failure{code: "ratelimited", text: fmt.Sprintf("slack: rate limited for %s", result.After)}
 	case errors.As(err, &number): // 429 with a Retry-After that is no number
 		result.After = unlimited
-		result.Err = &failure{"ratelimited", "slack: rate limited"}
+		result.Err = &failure{code: "ratelimited", text: "slack: rate limited"}
 	case errors.As(err, &status):
 		result.Err = &failure{text: fmt.Sprintf("slack: the API answered HTTP %d", status.Code)}
 		switch {
@@ -172,22 +193,22 @@ func (c call) refusal(r slack.SlackErrorResponse) notifiers.Result {
 	if len(r.ResponseMetadata.Messages) > 0 {
 		words += " (" + redact(notifiers.Clean(strings.Join(r.ResponseMetadata.Messages, "; "), 300), c.token) + ")"
 	}
-	result := notifiers.Result{Verdict: notifiers.Retry, Err: &failure{r.Err, words}}
 	found, ok := classOf(r.Err)
+	result := notifiers.Result{Verdict: notifiers.Retry, Err: &failure{code: r.Err, text: words, unknown: !ok}}
 	if !ok {
 		return result
 	}
-	result.Verdict, result.After = found.verdict, found.after
+	result.Verdict, result.After, result.Cure = found.verdict, found.after, found.cure
 	switch {
 	case found.verdict == notifiers.Ambiguous:
 		result.Verdict = c.unsure()
 	case found.verdict == notifiers.Sent:
 		result.Err = nil
 		if !c.edit {
-			result.Verdict, result.Err = notifiers.Retry, &failure{r.Err, words}
+			result.Verdict, result.Err = notifiers.Retry, &failure{code: r.Err, text: words}
 		}
 	case c.read && r.Err == "missing_scope", c.read && r.Err == "enterprise_is_restricted":
-		result.Verdict = notifiers.Refused // only the look-up is forbidden, posting may work
+		result.Verdict, result.Cure = notifiers.Refused, true // only the look-up is forbidden, posting may work
 	}
 	return result
 }
@@ -200,12 +221,16 @@ func (c call) unsure() notifiers.Verdict {
 	return notifiers.Ambiguous
 }
 
-var secrets = regexp.MustCompile(`xox[a-z.]*-[0-9A-Za-z-]+|xapp-[0-9A-Za-z-]+|hooks\.slack\.com/[^\s"]+`)
+// What opens something in Slack: tokens, response URLs, the tickets of Socket Mode.
+var secrets = regexp.MustCompile(`xox[a-z.]*-[0-9A-Za-z-]+|xapp-[0-9A-Za-z-]+|hooks\.slack(?:-gov)?\.com/[^\s"]+|\bticket=[^\s"&]+`)
+
+// Redact takes out of a text what looks like a secret of Slack's.
+func Redact(s string) string { return secrets.ReplaceAllString(s, "<secret>") }
 
 // redact takes out what looks like a secret, and the token itself.
 func redact(s, token string) string {
 	if token != "" {
 		s = strings.ReplaceAll(s, token, "<secret>")
 	}
-	return secrets.ReplaceAllString(s, "<secret>")
+	return Redact(s)
 }

@@ -74,11 +74,18 @@ func TestPress(t *testing.T) {
 	presses := make(chan slack.Interaction, 1)
 	callback := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
-		press, err := slack.ParseInteraction(r.Header, body, []string{"8f742231b10e8888abcd99"}, time.Now())
-		if err != nil {
+		if err := slack.Verify(r.Header, body, []string{"8f742231b10e8888abcd99"}, time.Now()); err != nil {
 			t.Error(err)
 			w.WriteHeader(http.StatusUnauthorized)
 			return
+		}
+		payload, err := slack.Payload(slack.KindInteraction, body)
+		if err != nil {
+			t.Error(err)
+		}
+		press, err := slack.ParsePayload(payload)
+		if err != nil {
+			t.Error(err)
 		}
 		presses <- press
 	}))
@@ -121,6 +128,7 @@ func TestLostAnswer(t *testing.T) {
 	if got := n.Deliver(t.Context(), page); got.Verdict != notifiers.Ambiguous {
 		t.Fatal(got.Verdict, got.Err)
 	}
+	page.PerhapsSince = page.Now
 	got := n.Deliver(t.Context(), page)
 	if got.Verdict != notifiers.Sent {
 		t.Fatal(got.Verdict, got.Err)

@@ -3,16 +3,12 @@ package slack
 import (
 	"bytes"
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -21,21 +17,11 @@ import (
 	"callchain/notifiers"
 )
 
-// Errors of ParseInteraction.
-var (
-	// ErrSignature: the request does not come from Slack, or is too old: 401.
-	ErrSignature = errors.New("the request is not signed by Slack")
-	// ErrPayload: the request is Slack's but holds no press of ours: 400.
-	ErrPayload = errors.New("the payload is not a press of a button of callchain's")
-)
-
-// window is how far a request's time may be from ours.
-const window = 5 * time.Minute
-
-// Interaction is a press of a button.
+// Interaction is a press of a button, or a form that was sent off.
 type Interaction struct {
-	Action string // ack, escalate or takeover
-	Token  string // the button's value, as it was put into Incident.Token
+	Action string  // ActionAck, ...: what was pressed, or what the form is for
+	Token  string  // as it was put into Incident.Token
+	Filled *Filled // of a form
 
 	User         Presser
 	AppID        string
@@ -43,62 +29,23 @@ type Interaction struct {
 	EnterpriseID string
 	Channel      string
 	MessageTS    string
+	Ephemeral    bool   // the message is the presser's alone, and is not edited
+	Delivery     string // the id of the message's delivery; "" if the message does not say it
 	ResponseURL  string
+	TriggerID    string // opens a form, once, within three seconds
 	ActionTS     string
 }
 
 // Presser is who pressed, as Slack names them.
 type Presser struct{ ID, TeamID, Name string }
 
-// Verify checks Slack's signature over a raw body. The secrets are tried in
-// turn: the old one stays valid for a day when it is regenerated.
-func Verify(header http.Header, body []byte, signing []string, now time.Time) error {
-	stamp := header.Get("X-Slack-Request-Timestamp")
-	seconds, err := strconv.ParseInt(stamp, 10, 64)
-	if err != nil || now.Sub(time.Unix(seconds, 0)).Abs() > window {
-		return ErrSignature
-	}
-	hexed, ok := strings.CutPrefix(header.Get("X-Slack-Signature"), "v0=")
-	if !ok {
-		return ErrSignature
-	}
-	given, err := hex.DecodeString(hexed)
-	if err != nil {
-		return ErrSignature
-	}
-	for _, secret := range signing {
-		if secret == "" {
-			continue
-		}
-		mac := hmac.New(sha256.New, []byte(secret))
-		mac.Write([]byte("v0:" + stamp + ":"))
-		mac.Write(body)
-		if hmac.Equal(mac.Sum(nil), given) {
-			return nil
-		}
-	}
-	return ErrSignature
-}
-
-// ParseInteraction checks the signature of a request to the interactivity URL
-// and reads the press in it. The body is the raw one; limit it to 1 MiB.
-func ParseInteraction(header http.Header, body []byte, signing []string, now time.Time) (Interaction, error) {
-	if err := Verify(header, body, signing, now); err != nil {
-		return Interaction{}, err
-	}
-	form, err := url.ParseQuery(string(body))
-	if err != nil {
-		return Interaction{}, ErrPayload
-	}
-	return ParsePayload([]byte(form.Get("payload")))
-}
-
-// ParsePayload reads a press as Socket Mode delivers it, without a signature.
+// ParsePayload reads what was pressed: a payload of KindInteraction.
 func ParsePayload(payload []byte) (Interaction, error) {
 	var p struct {
 		Type        string
 		APIAppID    string `json:"api_app_id"`
 		ResponseURL string `json:"response_url"`
+		TriggerID   string `json:"trigger_id"`
 		User        struct {
 			ID       string
 			TeamID   string `json:"team_id"`
@@ -112,28 +59,50 @@ func ParsePayload(payload []byte) (Interaction, error) {
 		Container  struct {
 			ChannelID string `json:"channel_id"`
 			MessageTS string `json:"message_ts"`
+			Ephemeral bool   `json:"is_ephemeral"`
 		}
 		Actions []struct {
 			ActionID string `json:"action_id"`
 			ActionTS string `json:"action_ts"`
+			BlockID  string `json:"block_id"`
 			Value    string
+			Selected struct{ Value string } `json:"selected_option"`
 		}
+		View *submittedView
 	}
 	if err := json.Unmarshal(payload, &p); err != nil {
 		return Interaction{}, ErrPayload
 	}
-	if p.Type != "block_actions" || len(p.Actions) == 0 || p.User.ID == "" {
+	if p.User.ID == "" {
 		return Interaction{}, ErrPayload
 	}
 	press := Interaction{
-		Action:      p.Actions[0].ActionID,
-		Token:       p.Actions[0].Value,
-		ActionTS:    p.Actions[0].ActionTS,
 		User:        Presser{p.User.ID, p.User.TeamID, p.User.Username},
 		AppID:       p.APIAppID,
 		Channel:     p.Container.ChannelID,
 		MessageTS:   p.Container.MessageTS,
+		Ephemeral:   p.Container.Ephemeral,
 		ResponseURL: p.ResponseURL,
+		TriggerID:   p.TriggerID,
+	}
+	switch {
+	case p.Type == "block_actions" && len(p.Actions) > 0:
+		a := p.Actions[0]
+		press.Action, press.Token, press.ActionTS = a.ActionID, a.Value, a.ActionTS
+		if id, ok := strings.CutPrefix(a.BlockID, blockPrefix); ok {
+			press.Delivery = id
+		}
+		if a.ActionID == more {
+			press.Action, press.Token, _ = strings.Cut(a.Selected.Value, "|")
+		}
+	case p.Type == "view_submission" && p.View != nil:
+		filled, err := p.View.filled()
+		if err != nil {
+			return Interaction{}, err
+		}
+		press.Action, press.Token, press.Filled = p.View.CallbackID, p.View.PrivateMetadata, &filled
+	default:
+		return Interaction{}, ErrPayload
 	}
 	if press.User.Name == "" {
 		press.User.Name = p.User.Name
@@ -150,11 +119,10 @@ func ParsePayload(payload []byte) (Interaction, error) {
 	if press.MessageTS == "" {
 		press.MessageTS = p.Message.TS
 	}
-	switch press.Action {
-	case actionAck, actionEscalate, actionTakeOver:
-		return press, nil
+	if press.Action == "" {
+		return Interaction{}, ErrPayload
 	}
-	return Interaction{}, ErrPayload
+	return press, nil
 }
 
 // Respond answers a press, visible to the presser alone. With a token it offers
@@ -175,7 +143,7 @@ func (n *Notifier) Respond(ctx context.Context, responseURL, text, takeOver stri
 	if takeOver != "" {
 		answer["blocks"] = []slack.Block{
 			slack.NewSectionBlock(markup(said), nil, nil),
-			slack.NewActionBlock("", button(actionTakeOver, "Take over anyway", "Take over anyway", takeOver)),
+			slack.NewActionBlock("", button(ActionTakeOver, takeOver, "")),
 		}
 	}
 	body, err := json.Marshal(answer)
@@ -248,6 +216,9 @@ func (n *Notifier) User(ctx context.Context, member string) (User, error) {
 	}
 	user := userOf(u)
 	n.mu.Lock()
+	if n.home.EnterpriseID == "" && n.home.TeamID != "" && user.TeamID != "" {
+		user.Stranger = user.Stranger || user.TeamID != n.home.TeamID
+	}
 	if len(n.users) > 10_000 {
 		clear(n.users)
 	}

@@ -1,9 +1,13 @@
 package slack
 
 import (
+	"fmt"
 	"regexp"
 	"strings"
+	"time"
 	"unicode/utf8"
+
+	"callchain/notifiers"
 )
 
 // mrkdwn is text in Slack's markup. It is made by escape from anybody's text,
@@ -47,6 +51,17 @@ func link(url, text string) mrkdwn {
 		return escape(text)
 	}
 	return mrkdwn("<") + escape(url) + "|" + escape(strings.ReplaceAll(text, "|", "/")) + ">"
+}
+
+// date shows an instant by the reader's own clock and in UTC; where that cannot
+// be done, in UTC alone. It is made of digits and our own words.
+func date(t, now time.Time) mrkdwn {
+	utc := notifiers.UTC(t, now)
+	own := "{time}"
+	if !strings.HasPrefix(utc, t.UTC().Format("15:04")) {
+		own = "{date_short_pretty} {time}"
+	}
+	return mrkdwn(fmt.Sprintf("<!date^%d^%s your time (%s)|%s>", t.Unix(), own, utc, utc))
 }
 
 func bold(m mrkdwn) mrkdwn {

@@ -16,14 +16,9 @@ const (
 	maxHeader  = 150
 	maxButton  = 75
 	maxValue   = 2000
+	maxOption  = 75   // the value of an option; twice as much by newer documentation
+	maxConfirm = 300  // the text of a dialog
 	maxText    = 4000 // of chat.update, the stricter of the two
-)
-
-// The names of what a press carries.
-const (
-	actionAck      = "ack"
-	actionEscalate = "escalate"
-	actionTakeOver = "takeover"
 )
 
 // eventType is the metadata's type. A dot in it would lose the metadata.
@@ -46,14 +41,12 @@ func render(m notifiers.Message) rendered {
 		out.blocks = paper(m)
 	case notifiers.Thread:
 		out.blocks = timeline(m)
-	case notifiers.Reminder, notifiers.Told:
+	case notifiers.Reminder, notifiers.Told, notifiers.Question:
 		out.blocks = short(m)
 	default:
 		out.blocks = full(m)
 	}
-	if len(out.blocks) > maxBlocks {
-		out.blocks = out.blocks[:maxBlocks]
-	}
+	out.blocks = fit(out.blocks)
 	return out
 }
 
@@ -73,7 +66,7 @@ func minimal(m notifiers.Message) rendered {
 func text(m notifiers.Message) mrkdwn {
 	t := escape(notifiers.Sentence(m))
 	switch m.Kind {
-	case notifiers.Reminder:
+	case notifiers.Reminder, notifiers.Question:
 		t = joined(" ", mention(member(m), ""), t)
 	case notifiers.Thread:
 		t = joined(" ", mentions(m), t)
@@ -103,7 +96,7 @@ func full(m notifiers.Message) []slack.Block {
 	}
 	b.section(joined("\n", escape(notifiers.Summary(in)), escape(notifiers.Subject(in))))
 	b.section(joined("\n", escape(notifiers.Why(m)), escape(notifiers.Unanswered(m)), escape(notifiers.MayComeTwice(m))))
-	b.section(bold(escape(notifiers.Upcoming(m))))
+	b.section(bold(upcoming(m)))
 	b.actions(m)
 	if m.You == nil {
 		b.section(paged(m))
@@ -114,7 +107,7 @@ func full(m notifiers.Message) []slack.Block {
 		b.plain(append([]string{notifiers.AlertCount(in)}, alerts...))
 	}
 	b.links(notifiers.Places(in))
-	b.context(escape(notifiers.Footer(m)))
+	b.context(joined("\n", escape(notifiers.HowTo(m)), escape(notifiers.Footer(m))))
 	return b.blocks
 }
 
@@ -122,12 +115,12 @@ func full(m notifiers.Message) []slack.Block {
 func short(m notifiers.Message) []slack.Block {
 	var b builder
 	b.header(notifiers.Headline(m))
-	if m.Kind == notifiers.Reminder {
+	if m.Kind == notifiers.Reminder || m.Kind == notifiers.Question {
 		b.section(joined(" ", mention(member(m), ""), escape(notifiers.Sentence(m))))
 	} else {
 		b.section(bold(escape(notifiers.Status(m))))
 		b.section(escape(notifiers.Why(m)))
-		b.section(bold(escape(notifiers.Upcoming(m))))
+		b.section(bold(upcoming(m)))
 	}
 	b.actions(m)
 	b.context(escape(notifiers.Footer(m)))
@@ -145,8 +138,8 @@ func notice(m notifiers.Message) []slack.Block {
 
 // What a report may take of a message: some room is left below Slack's limits.
 const (
-	maxReport      = 45     // blocks
-	maxReportChars = 12_000 // of all its texts together: more nobody reads there, and Slack refuses the whole at some point
+	maxReport      = 45   // blocks
+	maxReportChars = 8000 // of all its texts together: more nobody reads there, and Slack refuses the whole at some point
 )
 
 // paper is the weekly report: a title and plain lines for each section, as many
@@ -233,7 +226,16 @@ func ring(m notifiers.Message) bool {
 			return true
 		}
 	}
-	return m.Kind == notifiers.Reminder
+	return m.Kind == notifiers.Reminder || m.Kind == notifiers.Question
+}
+
+// upcoming is what happens next, by the reader's own clock and in UTC.
+func upcoming(m notifiers.Message) mrkdwn {
+	t := notifiers.Coming(m)
+	if t.At.IsZero() {
+		return ""
+	}
+	return escape(t.Before) + date(t.At, m.Now) + escape(t.After)
 }
 
 func paged(m notifiers.Message) mrkdwn {
@@ -255,25 +257,6 @@ func lines(said []string) mrkdwn {
 		out = append(out, escape(s))
 	}
 	return joined("\n", out...)
-}
-
-// buttons says which presses still make sense. An acknowledged page has none,
-// except where the acknowledger is asked whether they still are on it.
-func buttons(m notifiers.Message) (ack, escalate bool) {
-	in := m.Incident
-	if m.ReadOnly || in.Token == "" || len([]rune(in.Token)) > maxValue || m.Kind == notifiers.Told {
-		return false, false
-	}
-	switch in.State {
-	case notifiers.Triggered:
-		pages := in.Urgency.Pages() || in.Test
-		return pages, pages && !in.Test
-	case notifiers.Snoozed:
-		return true, false
-	case notifiers.Acknowledged:
-		return m.Kind == notifiers.Reminder, false
-	}
-	return false, false
 }
 
 // builder collects blocks and leaves out what is empty: Slack refuses an empty text.
@@ -301,21 +284,6 @@ func (b *builder) context(m mrkdwn) {
 // as they need.
 func (b *builder) plain(said []string) {
 	b.blocks = append(b.blocks, paragraphs(strings.Join(said, "\n"), 10)...)
-}
-
-func (b *builder) actions(m notifiers.Message) {
-	ack, escalate := buttons(m)
-	what := notifiers.Clean(m.Incident.ID, 40) + ", " + notifiers.Title(m.Incident)
-	var set []slack.BlockElement
-	if ack {
-		set = append(set, button(actionAck, "Acknowledge", "Acknowledge "+what, m.Incident.Token).WithStyle(slack.StylePrimary))
-	}
-	if escalate {
-		set = append(set, button(actionEscalate, "Escalate now", "Escalate now "+what, m.Incident.Token))
-	}
-	if len(set) > 0 {
-		b.blocks = append(b.blocks, slack.NewActionBlock("", set...))
-	}
 }
 
 // links puts the links on one line; one that does not fit begins a new section.
@@ -366,10 +334,4 @@ func plainText(s string) *slack.TextBlockObject {
 // names and channels in the text by itself.
 func markup(m mrkdwn) *slack.TextBlockObject {
 	return slack.NewTextBlockObject(slack.MarkdownType, string(m), false, true)
-}
-
-func button(action, label, spoken, token string) *slack.ButtonBlockElement {
-	e := slack.NewButtonBlockElement(action, token, plainText(notifiers.Shorten(label, maxButton)))
-	e.AccessibilityLabel = notifiers.Shorten(spoken, maxButton)
-	return e
 }

@@ -14,12 +14,13 @@ package slack
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptrace"
-	"strings"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -54,8 +55,12 @@ type Notifier struct {
 	client  *slack.Client
 	members map[string]remembered[string] // by e-mail address
 	direct  map[string]string             // an address -> the id of the conversation that a message to it went to
-	doubted map[string]time.Time          // deliveries that perhaps arrived -> when they were tried first
+	lacking map[string]time.Time          // what the token has no scope for -> until when that is believed
+	places  map[string]remembered[Place]  // channels, by what the catalog calls them
+	listed  map[string]time.Time          // when the channels were listed because this one was not found
+	quota   int                           // answers in a row that the workspace is full
 	users   map[string]remembered[User]   // by member id
+	home    Home
 }
 
 // remembered is a cached answer.
@@ -72,29 +77,48 @@ const (
 
 // New returns a notifier. It does not speak to Slack yet.
 func New(cfg Config, logger *slog.Logger) *Notifier {
-	cfg.APIURL = cmp.Or(cfg.APIURL, DefaultAPIURL)
-	if !strings.HasSuffix(cfg.APIURL, "/") {
-		cfg.APIURL += "/" // slack-go appends the method's name as it is
-	}
+	cfg.APIURL = withSlash(cfg.APIURL)
 	client := cfg.HTTPClient
 	if client == nil {
-		transport := http.DefaultTransport.(*http.Transport).Clone()
-		transport.IdleConnTimeout = 30 * time.Second
-		transport.MaxIdleConnsPerHost = 16
-		client = &http.Client{
-			Timeout:   Timeout,
-			Transport: transport,
-			// The token is in the body: no other host may be sent it.
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		}
+		client = httpClient()
 	}
 	return &Notifier{
 		cfg: cfg, logger: logger, http: client,
 		members: map[string]remembered[string]{},
 		direct:  map[string]string{},
-		doubted: map[string]time.Time{},
+		lacking: map[string]time.Time{},
+		listed:  map[string]time.Time{},
+		places:  map[string]remembered[Place]{},
 		users:   map[string]remembered[User]{},
 	}
+}
+
+// httpClient is one that knows its limits.
+func httpClient() *http.Client {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.IdleConnTimeout = 30 * time.Second
+	transport.MaxIdleConnsPerHost = 16
+	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	return &http.Client{
+		Timeout:   Timeout,
+		Transport: bounded{transport},
+		// The token is in the body: no other host may be sent it.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// maxBody is how much of an answer is read: a list of a thousand members has a few megabytes.
+const maxBody = 16 << 20
+
+// bounded reads no more of an answer than fits: slack-go reads all there is.
+type bounded struct{ http.RoundTripper }
+
+func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := b.RoundTripper.RoundTrip(r)
+	if err == nil {
+		resp.Body = http.MaxBytesReader(nil, resp.Body, maxBody)
+	}
+	return resp, err
 }
 
 // api is a client with the current token. slack-go's clients keep the token
@@ -112,6 +136,7 @@ func (n *Notifier) api() (*slack.Client, string, error) {
 	if n.client == nil || n.token != token {
 		n.client = slack.New(token, slack.OptionAPIURL(n.cfg.APIURL), slack.OptionHTTPClient(n.http))
 		n.token = token
+		clear(n.lacking)
 	}
 	return n.client, token, nil
 }
@@ -128,6 +153,10 @@ func (n *Notifier) Probe(ctx context.Context) error {
 	}
 	if err != nil {
 		return classify(err, call{token: token}).Err
+	}
+	n.learn(answer)
+	if granted, told := scopesOf(answer); told && !slices.Contains(granted, "chat:write") {
+		return errors.New("slack: missing_scope: " + hints["missing_scope"] + " (needed: chat:write)")
 	}
 	return nil
 }
@@ -147,8 +176,8 @@ func (n *Notifier) Conversation(m notifiers.Message) string {
 	if to == "" {
 		to = n.members[m.Email].value
 	}
-	if d := n.direct[to]; d != "" {
-		return d
+	if id := cmp.Or(n.direct[to], n.places[to].value.ID); id != "" {
+		return id
 	}
 	return cmp.Or(to, m.Email)
 }
@@ -167,7 +196,7 @@ func (n *Notifier) Deliver(ctx context.Context, m notifiers.Message) notifiers.R
 	if m.Address == "" && m.Kind == notifiers.Board {
 		m.Address = n.cfg.Channel
 	}
-	if m.Address == "" && m.Email != "" && (!m.Edit || m.Kind == notifiers.Reminder) {
+	if m.Address == "" && m.Email != "" && !m.Edit {
 		found, result := n.lookUp(ctx, api, token, m.Email)
 		if result.Err != nil && m.Ref.Channel == "" {
 			return result
@@ -178,11 +207,17 @@ func (n *Notifier) Deliver(ctx context.Context, m notifiers.Message) notifiers.R
 		return notifiers.Result{Verdict: notifiers.Refused, Err: errors.New("slack: the message has no address")}
 	}
 
+	if n.keepsFrom(ctx, &m) {
+		return notifiers.Result{Verdict: notifiers.Refused, Err: errOutsiders}
+	}
 	if ref, ok := n.find(ctx, api, m); ok {
-		return notifiers.Result{Verdict: notifiers.Sent, Ref: ref}
+		return notifiers.Result{Verdict: notifiers.Sent, Ref: ref, Found: true}
 	}
 	result := n.climb(ctx, api, token, m)
-	if result.Verdict == notifiers.Gone && m.Kind == notifiers.Reminder && !m.Edit {
+	if isCode(result.Err, "channel_not_found") && m.Ref.Channel == "" && n.moved(ctx, m.Address) {
+		result = n.climb(ctx, api, token, m)
+	}
+	if result.Verdict == notifiers.Gone && (m.Kind == notifiers.Reminder || m.Kind == notifiers.Question) && !m.Edit {
 		// The page it should join was deleted. It must ring all the same.
 		if m.Address == "" {
 			m.Address = m.Ref.Channel
@@ -191,64 +226,37 @@ func (n *Notifier) Deliver(ctx context.Context, m notifiers.Message) notifiers.R
 		result = n.climb(ctx, api, token, m)
 	}
 	n.remember(m, result)
+	n.full(&result)
 	return result
 }
 
-// remember keeps what the next message of the same delivery or to the same
-// address can use.
-func (n *Notifier) remember(m notifiers.Message, result notifiers.Result) {
+// full makes the waits longer while the workspace takes no more messages.
+func (n *Notifier) full(result *notifiers.Result) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch {
-	case result.Verdict == notifiers.Ambiguous && !m.Edit && m.ID != "":
-		if len(n.doubted) > 10_000 {
-			clear(n.doubted)
-		}
-		if _, ok := n.doubted[m.ID]; !ok {
-			n.doubted[m.ID] = time.Now()
-		}
 	case result.Verdict == notifiers.Sent:
-		delete(n.doubted, m.ID)
-		if m.Ref.Channel == "" && m.Address != "" && result.Ref.Channel != m.Address {
-			n.direct[m.Address] = result.Ref.Channel
-		}
+		n.quota = 0
+	case isCode(result.Err, "message_limit_exceeded"):
+		result.After = min(result.After<<min(n.quota, 4), longest)
+		n.quota++
 	}
 }
 
-// find looks for a message that an earlier attempt of this process perhaps
-// posted, by the delivery's id in its metadata. What it does not find for
-// whatever reason is posted again: twice is better than not at all.
-func (n *Notifier) find(ctx context.Context, api *slack.Client, m notifiers.Message) (notifiers.Ref, bool) {
+// remember keeps what the next message to the same address can use.
+func (n *Notifier) remember(m notifiers.Message, result notifiers.Result) {
+	if result.Verdict != notifiers.Sent || m.Ref.Channel != "" || m.Address == "" {
+		return
+	}
 	n.mu.Lock()
-	first, doubt := n.doubted[m.ID]
-	conversation := n.direct[m.Address]
-	n.mu.Unlock()
-	if !doubt || m.Edit || m.Ref.TS != "" {
-		return notifiers.Ref{}, false
+	defer n.mu.Unlock()
+	if named(m.Address) {
+		p := n.places[m.Address]
+		p.value.ID = result.Ref.Channel
+		n.places[m.Address] = p
+	} else if result.Ref.Channel != m.Address {
+		n.direct[m.Address] = result.Ref.Channel
 	}
-	if conversation == "" && member(m) != "" {
-		opened, _, _, err := api.OpenConversationContext(ctx, &slack.OpenConversationParameters{Users: []string{m.Address}})
-		if err != nil {
-			return notifiers.Ref{}, false
-		}
-		conversation = opened.ID
-	}
-	if conversation == "" {
-		conversation = m.Address
-	}
-	history, err := api.GetConversationHistoryContext(ctx, &slack.GetConversationHistoryParameters{
-		ChannelID: conversation, Limit: 100, IncludeAllMetadata: true,
-		Oldest: fmt.Sprintf("%d.000000", first.Add(-time.Minute).Unix()), // the clocks may differ
-	})
-	if err != nil {
-		return notifiers.Ref{}, false
-	}
-	for _, posted := range history.Messages {
-		if posted.Metadata.EventType == eventType && posted.Metadata.EventPayload["d"] == m.ID && posted.Timestamp != "" {
-			return notifiers.Ref{Channel: conversation, TS: posted.Timestamp}, true
-		}
-	}
-	return notifiers.Ref{}, false
 }
 
 // climb sends the message in ever simpler forms until Slack likes its content.
@@ -256,7 +264,7 @@ func (n *Notifier) climb(ctx context.Context, api *slack.Client, token string, m
 	var result notifiers.Result
 	for rung, draw := range []func(notifiers.Message) rendered{render, minimal, func(m notifiers.Message) rendered { return rendered{text: text(m)} }} {
 		result = n.send(ctx, api, token, m, draw(m), rung)
-		if result.Err == nil || !isContent(result.Err) {
+		if result.Err == nil || !isContent(result.Err, m.Tries) {
 			break
 		}
 		n.logger.Warn("slack refused a message's content; sending a simpler one", "incident", m.Incident.ID, "kind", m.Kind, "err", result.Err)
@@ -294,7 +302,7 @@ func (n *Notifier) send(ctx context.Context, api *slack.Client, token string, m 
 	if m.Edit {
 		ref.Channel, ref.TS, _, err = api.UpdateMessageContext(traced, m.Ref.Channel, m.Ref.TS, options...)
 	} else {
-		to := m.Address
+		to := n.target(m.Address)
 		if m.Ref.TS != "" && m.Ref.Channel != "" {
 			to = m.Ref.Channel
 			options = append(options, slack.MsgOptionTS(m.Ref.TS))

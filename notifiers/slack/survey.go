@@ -42,11 +42,19 @@ func (n *Notifier) Identify(ctx context.Context) (Identity, error) {
 	if err != nil {
 		return Identity{}, err
 	}
+	n.learn(answer)
 	who := Identity{Team: notifiers.Clean(answer.Team, 100), Bot: notifiers.Clean(answer.User, 100)}
-	granted, told := answer.Header[http.CanonicalHeaderKey("X-OAuth-Scopes")]
-	who.Told = told
-	who.Scopes = append(who.Scopes, strings.FieldsFunc(strings.Join(granted, ","), func(r rune) bool { return r == ',' || r == ' ' })...)
+	who.Scopes, who.Told = scopesOf(answer)
 	return who, nil
+}
+
+// scopesOf are the scopes that an answer says were granted, if it says so.
+func scopesOf(answer *slack.AuthTestResponse) (scopes []string, told bool) {
+	granted, told := answer.Header[http.CanonicalHeaderKey("X-OAuth-Scopes")]
+	if len(granted) > 0 {
+		scopes = strings.FieldsFunc(strings.Join(granted, ","), func(r rune) bool { return r == ',' || r == ' ' })
+	}
+	return scopes, told
 }
 
 // Place is a channel as a board sees it.
@@ -56,6 +64,7 @@ type Place struct {
 	Member   bool // the bot is in it
 	Archived bool
 	External bool // people of other organisations are in it
+	Guests   bool // guests are in it: only Watch looks for them
 }
 
 func place(c slack.Channel) Place {
@@ -65,15 +74,21 @@ func place(c slack.Channel) Place {
 	}
 }
 
-// Places finds channels by id, or by name with or without "#". A name that is not
-// among the results names no channel that the bot can see; the error, if any, is
-// why names could not be looked for.
+// Renamed tells whether it has another name by now than the one it was found by.
+func (p Place) Renamed(from string) bool {
+	return p.Name != "" && named(from) && !strings.EqualFold(p.Name, strings.TrimPrefix(from, "#"))
+}
+
+// Places finds channels by id, or by name with or without "#", also by a name that a
+// channel had before, if none has it now. A name that is not among the results names
+// no channel that the bot can see; the error, if any, is why names could not be
+// looked for.
 func (n *Notifier) Places(ctx context.Context, names []string) (map[string]Place, error) {
-	found := map[string]Place{}
+	found, former := map[string]Place{}, map[string]Place{}
 	want := map[string][]string{} // name without "#" -> as it was written
 	var ids []string
 	for _, name := range names {
-		if isID(name, "CG") {
+		if !named(name) {
 			ids = append(ids, name)
 			continue
 		}
@@ -99,10 +114,17 @@ func (n *Notifier) Places(ctx context.Context, names []string) (map[string]Place
 	if err != nil || len(want) == 0 {
 		return found, err
 	}
-	listed := n.list(ctx, []string{"public_channel", "private_channel"}, want, found)
+	defer func() {
+		for name, p := range former {
+			if _, ok := found[name]; !ok {
+				found[name] = p
+			}
+		}
+	}()
+	listed := n.list(ctx, []string{"public_channel", "private_channel"}, want, found, former)
 	if f, ok := errors.AsType[*failure](listed); ok && f.code == "missing_scope" {
 		// Perhaps only the private ones may not be listed.
-		if err := n.list(ctx, []string{"public_channel"}, want, found); err != nil {
+		if err := n.list(ctx, []string{"public_channel"}, want, found, former); err != nil {
 			return found, err
 		}
 		if len(want) == 0 {
@@ -112,8 +134,9 @@ func (n *Notifier) Places(ctx context.Context, names []string) (map[string]Place
 	return found, listed
 }
 
-// list goes through the channels and moves those that are wanted to found.
-func (n *Notifier) list(ctx context.Context, types []string, want map[string][]string, found map[string]Place) error {
+// list goes through the channels and moves those that are wanted to found. Former
+// are those that once had a wanted name.
+func (n *Notifier) list(ctx context.Context, types []string, want map[string][]string, found, former map[string]Place) error {
 	for cursor := ""; len(want) > 0; {
 		var page []slack.Channel
 		var next string
@@ -130,6 +153,13 @@ func (n *Notifier) list(ctx context.Context, types []string, want map[string][]s
 				found[written] = place(c)
 			}
 			delete(want, name)
+			for _, was := range c.PreviousNames {
+				for _, written := range want[strings.ToLower(was)] {
+					if p, ok := former[written]; !ok || p.Archived {
+						former[written] = place(c)
+					}
+				}
+			}
 		}
 		if next == "" || next == cursor {
 			return nil
@@ -317,11 +347,6 @@ func (n *Notifier) ask(ctx context.Context, do func(*slack.Client) error) error 
 func code(err error) string {
 	r, _ := errors.AsType[slack.SlackErrorResponse](err)
 	return r.Err
-}
-
-// isID tells an id of Slack's, which begins with one of these letters, from a name.
-func isID(s, first string) bool {
-	return len(s) >= 8 && strings.Contains(first, s[:1]) && strings.ToUpper(s) == s && !strings.ContainsAny(s, "-_#. ")
 }
 
 // alongside calls f for all, a few at once, and returns the first error.

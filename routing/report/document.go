@@ -339,7 +339,7 @@ var riskWords = map[routing.Risk]struct{ title, note string }{
 	routing.RiskExhausted:        {"Nobody answered the whole chain", "The chain ended without an answer. Test the people in it with callchain test-page."},
 	routing.RiskUnreachable:      {"People whom no channel reached", "Correct their addresses in the catalog, then callchain test-page."},
 	routing.RiskNobodyOnCall:     {"Nobody on call", "The schedule had a gap; the lead or the whole team was asked instead. Close the gap."},
-	routing.RiskMissingReference: {"Missing references", "The catalog names a team, person, policy or schedule that it does not have."},
+	routing.RiskMissingReference: {"Missing references", "The catalog names a team, person, policy, schedule or Slack channel that is not there, or not any more."},
 	routing.RiskAmbiguousMatch:   {"Ambiguous matches", "Two services claim the same alert; the first by name was taken. Make their alerts matchers differ."},
 	routing.RiskWrongOwner:       {"Wrong owner", "A responder said that this is not theirs. Correct the owners in the catalog."},
 }

@@ -141,7 +141,7 @@ func (s *Store) seek() {
 			if len(gone) == 0 {
 				break
 			}
-			s.cluster.ReloadState(s.closing)
+			s.reload(s.closing)
 			_, errs := each(s.closing, s, gone, func(pipe goredis.Pipeliner, i int) *goredis.ZSliceCmd {
 				return pipe.ZRangeWithScores(s.closing, s.keys[gone[i]].wakes, 0, 0)
 			})

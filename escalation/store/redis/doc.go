@@ -29,7 +29,7 @@
 // server: it is marked again, and Lost tells. One with another marker belongs to
 // another installation now, and is left alone.
 //
-// Commits that wait for a connection travel together as one pipeline, each a
+// Each store.Lane has connections of its own. Commits that wait for one travel together as one pipeline, each a
 // script of its own. Nothing waits for company.
 //
 // # Claims

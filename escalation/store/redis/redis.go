@@ -66,6 +66,7 @@ type Options struct {
 // Store is an open connection to a Redis. Make one with Open.
 type Store struct {
 	client       goredis.UniversalClient
+	lanes        [store.Lanes]lane
 	cluster      *goredis.ClusterClient // client, if it is one
 	log          *slog.Logger
 	keys         [store.Partitions]keys
@@ -83,7 +84,6 @@ type Store struct {
 	closing context.Context
 	close   context.CancelFunc
 	once    sync.Once
-	outbox  chan *parcel // commits and loads; nil: no company
 	senders sync.WaitGroup
 
 	claims chan struct{} // held by the one that claims
@@ -95,6 +95,13 @@ type Store struct {
 
 type keys struct{ records, wakes, deletions string }
 
+// lane is the connections of one store.Lane. Commits and loads of one lane wait
+// for those of no other.
+type lane struct {
+	client goredis.UniversalClient
+	outbox chan *parcel // nil: no company
+}
+
 // parcel is a commit or a load on its way.
 type parcel struct {
 	run
@@ -102,7 +109,8 @@ type parcel struct {
 	done chan struct{}
 }
 
-// senderCount is how many pipelines of commits and loads are under way at once.
+// senderCount is how many pipelines of commits and loads are under way at once, in
+// each lane.
 const senderCount = 4
 
 // quiet: go-redis logs to standard error what its calls return as errors.
@@ -134,25 +142,30 @@ func newStore(o Options) (*Store, error) {
 	if strings.ContainsAny(o.KeyPrefix, "{}") {
 		return nil, fmt.Errorf("open store: key prefix %q: braces are not legal in it, Redis Cluster reads them", o.KeyPrefix)
 	}
-	client, err := connect(o)
-	if err != nil {
-		return nil, fmt.Errorf("open store: %w", err)
-	}
-	s := &Store{client: client, log: o.Logger, clock: newClock(), claims: make(chan struct{}, 1), lost: make(chan Loss, 1)}
+	s := &Store{log: o.Logger, clock: newClock(), claims: make(chan struct{}, 1), lost: make(chan Loss, 1)}
 	s.closing, s.close = context.WithCancel(context.Background())
-	s.cluster, _ = client.(*goredis.ClusterClient)
 	for p := range s.keys {
 		tag := fmt.Sprintf("%s:{%d}:", o.KeyPrefix, p)
 		s.keys[p] = keys{tag + "r", tag + "w", tag + "d"}
 	}
 	s.due.init()
-	if s.cluster == nil {
-		// Behind a Cluster's client a node that hangs would hold up the others.
-		s.outbox = make(chan *parcel)
+	for i := range s.lanes {
+		client, err := connect(o)
+		if err != nil {
+			return nil, fmt.Errorf("open store: %w", err)
+		}
+		l := &s.lanes[i]
+		l.client = client
+		if _, cluster := client.(*goredis.ClusterClient); cluster {
+			continue // a node that hangs would hold up the others
+		}
+		l.outbox = make(chan *parcel)
 		for range senderCount {
-			s.senders.Go(s.send)
+			s.senders.Go(func() { s.send(l) })
 		}
 	}
+	s.client = s.lanes[store.Work].client
+	s.cluster, _ = s.client.(*goredis.ClusterClient)
 	return s, nil
 }
 
@@ -209,7 +222,9 @@ func (s *Store) Close() error {
 		s.close()
 		// Commits that are under way get their answer first, no other begins.
 		s.alive.Lock()
-		err = s.client.Close()
+		for _, l := range s.lanes {
+			err = errors.Join(err, l.client.Close())
+		}
 		s.alive.Unlock()
 		s.senders.Wait()
 		if err != nil {
@@ -337,14 +352,15 @@ func (s *Store) commitCall(txn store.Txn) (c run, ids []string) {
 // returns early, and the attempt ends by its timeout.
 func (s *Store) ask(ctx context.Context, r run) (*goredis.Cmd, error) {
 	p := &parcel{run: r, done: make(chan struct{})}
-	if s.outbox == nil {
+	l := &s.lanes[store.LaneOf(ctx)]
+	if l.outbox == nil {
 		go func() {
 			defer close(p.done)
-			s.deliver(ctx, []*parcel{p})
+			s.deliver(ctx, l, []*parcel{p})
 		}()
 	} else {
 		select {
-		case s.outbox <- p:
+		case l.outbox <- p:
 		case <-ctx.Done():
 			return nil, errNotSent
 		case <-s.closing.Done():
@@ -363,12 +379,12 @@ func (s *Store) ask(ctx context.Context, r run) (*goredis.Cmd, error) {
 var errNotSent = errors.New("not sent")
 
 // send takes whatever is waiting to the server, again and again.
-func (s *Store) send() {
+func (s *Store) send(l *lane) {
 	const most = 128
 	batch := make([]*parcel, 0, most)
 	for {
 		select {
-		case p := <-s.outbox:
+		case p := <-l.outbox:
 			batch = append(batch[:0], p)
 		case <-s.closing.Done():
 			return
@@ -376,13 +392,13 @@ func (s *Store) send() {
 	waiting:
 		for len(batch) < most {
 			select {
-			case p := <-s.outbox:
+			case p := <-l.outbox:
 				batch = append(batch, p)
 			default:
 				break waiting
 			}
 		}
-		s.deliver(s.closing, batch)
+		s.deliver(s.closing, l, batch)
 		for _, p := range batch {
 			close(p.done)
 		}
@@ -390,7 +406,7 @@ func (s *Store) send() {
 }
 
 // deliver runs what a batch asks for and notes what came of each.
-func (s *Store) deliver(ctx context.Context, batch []*parcel) {
+func (s *Store) deliver(ctx context.Context, l *lane, batch []*parcel) {
 	s.alive.RLock()
 	defer s.alive.RUnlock()
 	if s.closing.Err() != nil {
@@ -405,7 +421,7 @@ func (s *Store) deliver(ctx context.Context, batch []*parcel) {
 	for i, p := range batch {
 		runs[i] = &p.run
 	}
-	runOn(ctx, s.client, runs)
+	runOn(ctx, l.client, runs)
 }
 
 // runOn runs scripts by name, and those that the server does not know by their
@@ -547,7 +563,7 @@ func (s *Store) try(ctx context.Context, op string, patience time.Duration, atte
 		if s.cluster != nil {
 			// By itself the library asks who holds what once a minute, however many
 			// connections are refused meanwhile.
-			s.cluster.ReloadState(ctx)
+			s.reload(ctx)
 		}
 		if time.Since(start) > patience {
 			return fmt.Errorf("%s: Redis does not do it for %v: %w", op, time.Since(start).Round(time.Millisecond), err)
@@ -566,6 +582,15 @@ func (s *Store) try(ctx context.Context, op string, patience time.Duration, atte
 			return store.ErrClosed
 		}
 		wait = min(2*wait, longestPause)
+	}
+}
+
+// reload makes the lanes of a Cluster ask who holds what.
+func (s *Store) reload(ctx context.Context) {
+	for _, l := range s.lanes {
+		if c, ok := l.client.(*goredis.ClusterClient); ok {
+			c.ReloadState(ctx)
+		}
 	}
 }
 

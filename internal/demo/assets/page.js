@@ -19,10 +19,13 @@
       const clock = (opts) => at.toLocaleTimeString([], { ...opts, hourCycle: "h23" });
       const utc = at.toISOString().slice(11, 19) + " UTC";
       el.title = at.toISOString().slice(0, 10) + " " + utc;
-      if (format === "{time_secs}") el.textContent = clock({ hour: "2-digit", minute: "2-digit", second: "2-digit" });
-      else if (/^[^{]*\{time(_secs)?\}[^{]*$/.test(format)) {
-        el.textContent = format.replace("{time_secs}", clock({ hour: "2-digit", minute: "2-digit", second: "2-digit" })).replace("{time}", clock({ hour: "2-digit", minute: "2-digit" }));
-      }
+      const words = {
+        "{time_secs}": () => clock({ hour: "2-digit", minute: "2-digit", second: "2-digit" }),
+        "{time}": () => clock({ hour: "2-digit", minute: "2-digit" }),
+        "{date_short_pretty}": () => at.toLocaleDateString([], { month: "short", day: "numeric", year: "numeric" }),
+      };
+      const text = format.replace(/\{[a-z_]+\}/g, (token) => words[token]?.() ?? token);
+      if (!text.includes("{")) el.textContent = text; // else Slack's own fallback stays
     }
   };
 
@@ -43,7 +46,18 @@
     }
   };
 
-  const dress = (root) => { zones(root); persona(root); count(); };
+  // The browser's clock is the one that a form's date is chosen by.
+  const pad = (n) => String(n).padStart(2, "0");
+  const forms = (root) => {
+    for (const el of root.querySelectorAll("input[name=behind]")) el.value = new Date().getTimezoneOffset();
+    for (const el of root.querySelectorAll("input[data-unix]")) {
+      const at = new Date(el.dataset.unix * 1000);
+      el.value = at.getFullYear() + "-" + pad(at.getMonth() + 1) + "-" + pad(at.getDate()) + "T" + pad(at.getHours()) + ":" + pad(at.getMinutes());
+      el.removeAttribute("data-unix");
+    }
+  };
+
+  const dress = (root) => { zones(root); persona(root); forms(root); count(); };
 
   // What must not be lost when a card is replaced: open details, and where the keyboard is.
   const swap = (old, fresh) => {
@@ -96,6 +110,11 @@
       for (const el of parts.querySelectorAll(".inbox .card")) {
         if (!before.has(el.id)) news.push("New: " + (el.querySelector(".from > span:nth-child(2)")?.textContent || "").replace(/\s+/g, " ").trim() + ": " + (el.querySelector(".head")?.textContent || ""));
       }
+      const opened = parts.querySelector(".modal");
+      if (opened && !opened.contains(document.activeElement)) {
+        news.push("A form is open: " + opened.querySelector("h2").textContent);
+        opened.querySelector(".bad input, .bad select, .bad textarea, select, input:not([type=hidden]), textarea, button")?.focus();
+      }
       if (news.length) live.textContent = news.slice(0, 3).join(". ");
       dress(parts);
     } finally {
@@ -110,6 +129,7 @@
     event.preventDefault();
     const body = new URLSearchParams(new FormData(form, button));
     button.disabled = true;
+    button.closest("details.menu")?.removeAttribute("open");
     try {
       const answer = await fetch(form.action, { method: "POST", body, redirect: "manual" });
       if (answer.type !== "opaqueredirect" && !answer.ok) live.textContent = await answer.text();
@@ -121,6 +141,16 @@
   });
   document.addEventListener("change", (event) => {
     if (event.target.matches("select[name=user]")) { sessionStorage.setItem("persona", event.target.value); persona(document); }
+  });
+
+  // Escape and a click elsewhere close what is open, as they do in Slack.
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    const menu = document.querySelector("details.menu[open]"), form = document.querySelector(".modal");
+    if (menu) { menu.removeAttribute("open"); menu.querySelector("summary").focus(); } else form?.querySelector("button[value=close]").click();
+  });
+  document.addEventListener("click", (event) => {
+    for (const menu of document.querySelectorAll("details.menu[open]")) if (!menu.contains(event.target)) menu.removeAttribute("open");
   });
 
   remember(parts);
