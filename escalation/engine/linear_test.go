@@ -253,4 +253,3 @@ func TestRecklessPressesAreNot(t *testing.T) {
 		t.Error("nobody was told anything wrong although everybody overwrites everybody")
 	}
 }
-

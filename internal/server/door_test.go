@@ -351,13 +351,13 @@ func TestFlood(t *testing.T) {
 			continue
 		}
 		resp, err := client.Get("http://" + l.Addr().String() + "/-/healthy")
-		if err != nil || resp.StatusCode != 200 {
+		if err != nil || resp.StatusCode != http.StatusOK {
 			t.Fatalf("after %d connections health is answered %v, %v", i, resp, err)
 		}
 		resp.Body.Close()
-		r, _ := http.NewRequest("POST", "http://"+l.Addr().String()+hookURL, strings.NewReader(goodHook))
+		r, _ := http.NewRequest(http.MethodPost, "http://"+l.Addr().String()+hookURL, strings.NewReader(goodHook))
 		r.Header.Set("Authorization", "Bearer "+amToken)
-		if resp, err = client.Do(r); err != nil || resp.StatusCode != 200 {
+		if resp, err = client.Do(r); err != nil || resp.StatusCode != http.StatusOK {
 			t.Fatalf("after %d connections a webhook is answered %v, %v", i, resp, err)
 		}
 		resp.Body.Close()
