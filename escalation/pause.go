@@ -18,7 +18,7 @@ const MaxSnooze = 24 * time.Hour
 // nobody, and of practice, does not end by itself.
 func (s *stepper) lasts(a *Ack) {
 	a.Expires, a.AskAt, a.Asked = 0, 0, 0
-	d := time.Duration(s.env.Settings.AckExpires.For(s.Urgency))
+	d := s.env.Settings.AckExpires.For(s.Urgency)
 	if d <= 0 || s.practice() || !s.Urgency.Pages() {
 		return
 	}

@@ -74,7 +74,7 @@ var verbs = []verb{
 		name: "urgency", help: "Declare how urgent it is: page or unbreak_now. It pages again from step 1, and never falls.",
 		arg: "page or unbreak_now.", say: lastWords,
 	},
-	{name: "note", help: "Write into the timeline.", arg: "The note.", say: lastWords},
+	{name: "note", help: "Write into the timeline.", arg: "The note, in quotes.", say: lastWords},
 	{
 		name: "wrong-owner", help: "Say that it is not yours: the next step is paged at once, and the report tells.",
 		flags: func(cmd *kingpin.CmdClause) func() (map[string]any, error) {
@@ -155,7 +155,7 @@ func (a acting) run(ctx context.Context, std streams) error {
 	if a.arg != "" {
 		want++
 	}
-	if len(words) != want {
+	if len(words) != want || a.arg != "" && strings.TrimSpace(words[want-1]) == "" {
 		return fmt.Errorf("want %s", a.usage(chosen))
 	}
 	body := map[string]any{"by": *a.by, "take_over": *a.over}
@@ -214,7 +214,7 @@ func (a acting) run(ctx context.Context, std streams) error {
 }
 
 func (a acting) usage(chosen bool) string {
-	text := "the id of an incident"
+	text := "the id of one incident"
 	switch {
 	case chosen && a.arg == "":
 		return "no id with --service or --mine"

@@ -248,9 +248,9 @@ func digestID(handle string, a escalation.Ask, now time.Time) string {
 	return fmt.Sprintf("%02x-", partition) + strings.ToLower(base32.StdEncoding.EncodeToString(sum[:]))[:10]
 }
 
-// limited tells whether a delivery has to ask the desk: pages do that nobody asked
+// asksDesk tells whether a delivery has to ask the desk: pages do that nobody asked
 // for as a test.
-func limited(inc *escalation.Incident, d *escalation.Delivery) bool {
+func asksDesk(inc *escalation.Incident, d *escalation.Delivery) bool {
 	return d.FirstPage() && inc.Kind != escalation.Test && inc.Kind != escalation.Drill
 }
 

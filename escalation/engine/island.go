@@ -123,6 +123,7 @@ type island struct {
 	whole    bool      // nothing of the store answered: timers wait
 	answered time.Time // since when something does again; zero: nothing does
 	told     bool      // the log has it that we are on the island
+	homeAt   time.Time // when we came back from it last
 	doubtful map[string]bool
 }
 
@@ -133,8 +134,10 @@ type part struct {
 	back    bool      // what was kept is being gone through: the inner starts nothing more
 	since   time.Time // it answers; zero: it does not
 	asked   time.Time
-	coming  int      // entries that are being written
-	waiting []uint64 // entries that are not gone through, in order
+	unborn  time.Time // since when an answer waits for its incident
+	landed  bool      // such answers are all that is left
+	coming  int       // entries that are being written
+	waiting []uint64  // entries that are not gone through, in order
 	results map[string][]result
 }
 
@@ -173,6 +176,14 @@ func (i *island) on(p uint8) bool {
 	defer i.mu.Unlock()
 	part := &i.parts[p]
 	return part.away || !part.full && len(part.waiting)+part.coming > 0
+}
+
+// lately tells whether the store was away a moment ago: others may not have gone
+// through what they kept.
+func (i *island) lately() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.told || !i.homeAt.IsZero() && time.Since(i.homeAt) < 2*(stable+timersWait)
 }
 
 // waits tells whether the timers of a partition wait for what was kept for it, as
@@ -433,7 +444,9 @@ func (i *island) look(ctx context.Context) {
 func (i *island) home() {
 	i.mu.Lock()
 	told := i.told
-	i.told = false
+	if i.told = false; told {
+		i.homeAt = time.Now()
+	}
 	i.mu.Unlock()
 	if told {
 		i.e.log.Info("the store is back, and what was kept is in it")

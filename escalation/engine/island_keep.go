@@ -202,7 +202,7 @@ func (i *island) do(ctx context.Context, id string, ev escalation.Event) (escala
 		switch inc, answer, err := i.e.do(ctx, id, ev); {
 		case isAway(err):
 			i.lose(p, err)
-		case errors.Is(err, ErrNotFound) && errHere == nil:
+		case errors.Is(err, ErrNotFound) && (errHere == nil || i.lately()):
 		default:
 			return inc, answer, err
 		}

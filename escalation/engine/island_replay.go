@@ -11,7 +11,15 @@ import (
 	"callchain/escalation"
 	"callchain/escalation/store"
 	"callchain/internal/fault"
+	"callchain/routing"
 )
+
+// errUnborn is an answer to an incident that is not in the store, or not yet: it
+// may have been born on the island of another process.
+var errUnborn = errors.New("there is no such incident")
+
+// unbornFor is how long an answer waits for its incident.
+const unbornFor = 10 * time.Minute
 
 // replay goes through what was kept for a partition, in the order in which it
 // came. What a full store refuses is left, with all that builds on it.
@@ -19,6 +27,7 @@ func (i *island) replay(ctx context.Context, p uint8) {
 	part := &i.parts[p]
 	deadline := time.Now().Add(landing)
 	refused := map[string]bool{} // groups, and incidents of them
+	full := false
 	for next := uint64(0); ctx.Err() == nil; {
 		// What the island is just sending has an outcome to tell.
 		for i.flying[p].Load() > 0 && time.Now().Before(deadline) && ctx.Err() == nil {
@@ -29,9 +38,9 @@ func (i *island) replay(ctx context.Context, p uint8) {
 		if n == len(part.waiting) {
 			switch {
 			case len(part.waiting) > 0 && len(refused) > 0:
-				part.away, part.full, part.since, part.back = false, true, time.Now(), false
+				part.away, part.full, part.since, part.back, part.landed = false, true, time.Now(), false, !full
 			case len(part.waiting)+part.coming == 0:
-				part.away, part.full, part.since, part.results = false, false, time.Time{}, nil
+				part.away, part.full, part.since, part.unborn, part.results = false, false, time.Time{}, time.Time{}, nil
 			}
 			i.mu.Unlock()
 			return
@@ -51,8 +60,9 @@ func (i *island) replay(ctx context.Context, p uint8) {
 		}
 		switch {
 		case err == nil:
-		case errors.Is(err, store.ErrFull):
+		case errors.Is(err, store.ErrFull), errors.Is(err, errUnborn) && part.patient():
 			refused[ev.group()] = true
+			full = full || errors.Is(err, store.ErrFull) && ev.Webhook != nil
 			for _, id := range ev.Born {
 				refused[id] = true
 			}
@@ -75,6 +85,15 @@ func (i *island) replay(ctx context.Context, p uint8) {
 		}
 		i.mu.Unlock()
 	}
+}
+
+// patient tells whether an answer still waits for its incident. Only the replay of
+// the partition calls it.
+func (p *part) patient() bool {
+	if p.unborn.IsZero() {
+		p.unborn = time.Now()
+	}
+	return time.Since(p.unborn) < unbornFor
 }
 
 // again does what was kept, as of when it came.
@@ -131,10 +150,9 @@ func (i *island) again(ctx context.Context, p uint8, ev event) (err error) {
 		_, answer, err = i.e.applyAt(ctx, ev.Incident, ack, nil, false, ev.At.Time(), then...)
 	}
 	switch {
+	case errors.Is(err, ErrNotFound) && ev.Act != "":
+		return fmt.Errorf("%s by %s: %w", ev.Act, ev.By.Handle, errUnborn)
 	case errors.Is(err, ErrNotFound):
-		if ev.Act != "" {
-			i.e.log.Warn("what was answered is for an incident that is not kept any more", "incident", ev.Incident, "by", ev.By.Handle)
-		}
 		return nil
 	case err == nil && ev.Act != "" && answer.Kind != escalation.Done:
 		i.e.log.Warn("what was answered while the store was away changed nothing", "incident", ev.Incident, "by", ev.By.Handle, "answer", string(answer.Kind))
@@ -164,7 +182,7 @@ func (i *island) forget(ctx context.Context, parts []uint8) {
 	done := map[uint8]bool{}
 	i.mu.Lock()
 	for _, p := range parts {
-		if part := &i.parts[p]; part.back && len(part.waiting) == 0 {
+		if part := &i.parts[p]; part.back && len(part.waiting) == 0 || part.landed {
 			done[p] = true
 		}
 	}
@@ -185,7 +203,7 @@ func (i *island) forget(ctx context.Context, parts []uint8) {
 	}
 	i.mu.Lock()
 	for p := range done {
-		i.parts[p].back = false
+		i.parts[p].back, i.parts[p].landed = false, false
 	}
 	i.mu.Unlock()
 }
@@ -211,7 +229,7 @@ func (a *again) as(now time.Time) (time.Time, map[string]string) {
 
 // settle takes new incidents through what came of their pages on the island, and
 // leads from the ids that turned out to be others to those.
-func (a *again) settle(e *Engine, t *txn, incs []loaded, out *escalation.Ingested, now time.Time, env escalation.Env) {
+func (a *again) settle(e *Engine, t *txn, w routing.Webhook, incs []loaded, out *escalation.Ingested, now time.Time, env escalation.Env) {
 	if a == nil {
 		return
 	}
@@ -242,6 +260,16 @@ func (a *again) settle(e *Engine, t *txn, incs []loaded, out *escalation.Ingeste
 		to := ""
 		for n := range out.Incidents {
 			if inc := &out.Incidents[n]; inc.Subject == subject && (to == "" || inc.Open()) {
+				to = inc.ID
+			}
+		}
+		// The catalog of whoever opened it may have been another one: then it is about
+		// something else, and has the same alerts.
+		same := func(inc *escalation.Incident) bool {
+			return slices.ContainsFunc(w.Alerts, func(al routing.WebhookAlert) bool { return al.Firing && inc.Episodes.Firing(al.Fingerprint) })
+		}
+		for n := 0; to == "" && n < 2*len(out.Incidents); n++ { // rather an open one
+			if inc := &out.Incidents[n%len(out.Incidents)]; (inc.Open() || n >= len(out.Incidents)) && same(inc) {
 				to = inc.ID
 			}
 		}

@@ -761,3 +761,53 @@ func TestIslandUsesTheOtherChannel(t *testing.T) {
 		}
 	})
 }
+
+// An answer that another replica took than the one whose island paged waits until
+// that one is back as well.
+func TestAnswerToAnotherIsland(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		shared := mem.New()
+		there, here := &outage{Store: shared.Open()}, &outage{Store: shared.Open()}
+		a, b := startCastaway(t, there, t.TempDir()), startCastaway(t, here, t.TempDir())
+		there.away.Store(true)
+		here.away.Store(true)
+		a.fire(t, "New", true, time.Now())
+		time.Sleep(2 * time.Second)
+		id := pagesOf(a.slack, "New")[0].Incident.ID
+		if _, answer, err := b.Do(t.Context(), id, escalation.Acknowledge{By: ana}); err != nil || answer.Kind != escalation.Recorded {
+			t.Fatalf("acknowledge = %+v, %v", answer, err)
+		}
+		here.away.Store(false)
+		time.Sleep(time.Minute)
+		b.fire(t, "Other", true, time.Now())
+		if n := b.journal.Backlog(); n != 1 {
+			t.Errorf("%d entries, want the answer alone: the store takes everything else", n)
+		}
+		there.away.Store(false)
+		time.Sleep(20 * time.Second)
+		if inc, err := b.Incident(t.Context(), id); err != nil || inc.State != escalation.Acknowledged {
+			t.Errorf("%s is %v, %v; want it acknowledged", id, inc.State, err)
+		}
+		if n := b.journal.Backlog(); n != 0 {
+			t.Errorf("%d entries are left", n)
+		}
+		// As it may be just after the outage, when the other one still goes through it.
+		if _, answer, err := b.Do(t.Context(), "aa-aaaaaaaaab", escalation.Acknowledge{By: ana}); err != nil || answer.Kind != escalation.Recorded {
+			t.Errorf("acknowledge what is not known yet = %+v, %v; want it recorded", answer, err)
+		}
+		// One that never comes is given up.
+		here.away.Store(true)
+		if _, _, err := b.Do(t.Context(), "aa-aaaaaaaaaa", escalation.Acknowledge{By: ana}); err != nil {
+			t.Fatal(err)
+		}
+		here.away.Store(false)
+		time.Sleep(11 * time.Minute)
+		if n := b.journal.Backlog(); n != 0 {
+			t.Errorf("%d entries wait for ever", n)
+		}
+		time.Sleep(time.Minute)
+		if _, _, err := b.Do(t.Context(), "aa-aaaaaaaaab", escalation.Acknowledge{By: ana}); !errors.Is(err, ErrNotFound) {
+			t.Errorf("acknowledge what never was = %v", err)
+		}
+	})
+}

@@ -165,7 +165,7 @@ func TestDigestOverRedis(t *testing.T) {
 	wg.Wait()
 	var h heard
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-		if h = slack.heard("ana"); len(h.digests) > 0 && h.last(t).Total == many-6 {
+		if h = slack.heard("ana"); len(h.digests) > 0 && h.last(t).Total == many-6 && len(h.pages) >= 6 {
 			break
 		}
 	}

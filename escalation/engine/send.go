@@ -47,7 +47,7 @@ func (e *Engine) send(a attempt, received time.Time) {
 	snap := e.snap.Load()
 	ch := snap.Channels[d.Channel]
 	crowded, in, err := notifiers.Result{}, false, error(nil)
-	if ch != nil && !snap.Config.Shadow.V && e.health[d.Channel].why() == "" && limited(&a.as.Incident, &d) {
+	if ch != nil && !snap.Config.Shadow.V && e.health[d.Channel].why() == "" && asksDesk(&a.as.Incident, &d) {
 		crowded, in, err = e.crowded(ctx, &a.as.Incident, &d)
 	}
 

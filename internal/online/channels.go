@@ -142,7 +142,8 @@ func (l look) scopes() {
 	wanted := map[string]bool{
 		"users:read.email": byEmail, "channels:read": addresses, "groups:read": addresses,
 		"usergroups:read":   len(l.usergroups()) > 0,
-		"chat:write.public": false, // what it buys is said of each channel that needs it
+		"chat:write.public": false,                          // what it buys is said of each channel that needs it
+		"channels:history":  false, "groups:history": false, // a matter of taste
 	}
 	for _, scope := range slack.Scopes {
 		if needed, ok := wanted[scope.Name]; ok && !needed || l.may(scope.Name) {

@@ -232,8 +232,10 @@ func TestLanesDoNotBlockEachOther(t *testing.T) {
 		"webhook": func(b *bench) int {
 			return b.do("POST", hookURL, goodHook, "Authorization", "Bearer "+amToken).Code
 		},
-		"slack":   func(b *bench) int { return b.signed("/slack/interactions", press("U01ANA", "T1", "ack", token)).Code },
-		"act":     func(b *bench) int { return b.do("POST", "/api/v1/incidents/0c-k7f3k/ack", `{"by": "ana"}`, "Authorization", "Bearer "+respondToken).Code },
+		"slack": func(b *bench) int { return b.signed("/slack/interactions", press("U01ANA", "T1", "ack", token)).Code },
+		"act": func(b *bench) int {
+			return b.do("POST", "/api/v1/incidents/0c-k7f3k/ack", `{"by": "ana"}`, "Authorization", "Bearer "+respondToken).Code
+		},
 		"link":    func(b *bench) int { return b.do("GET", "/ack/forged", "").Code },
 		"machine": func(b *bench) int { return b.do("GET", "/-/ready", "").Code },
 		"other":   func(b *bench) int { return b.do("GET", "/incidents", "").Code },
@@ -349,13 +351,13 @@ func TestFlood(t *testing.T) {
 			continue
 		}
 		resp, err := client.Get("http://" + l.Addr().String() + "/-/healthy")
-		if err != nil || resp.StatusCode != 200 {
+		if err != nil || resp.StatusCode != http.StatusOK {
 			t.Fatalf("after %d connections health is answered %v, %v", i, resp, err)
 		}
 		resp.Body.Close()
-		r, _ := http.NewRequest("POST", "http://"+l.Addr().String()+hookURL, strings.NewReader(goodHook))
+		r, _ := http.NewRequest(http.MethodPost, "http://"+l.Addr().String()+hookURL, strings.NewReader(goodHook))
 		r.Header.Set("Authorization", "Bearer "+amToken)
-		if resp, err = client.Do(r); err != nil || resp.StatusCode != 200 {
+		if resp, err = client.Do(r); err != nil || resp.StatusCode != http.StatusOK {
 			t.Fatalf("after %d connections a webhook is answered %v, %v", i, resp, err)
 		}
 		resp.Body.Close()

@@ -31,6 +31,10 @@ func (s *Server) frame() frame { return frame{Shadow: s.engine.Snapshot().Config
 func (s *Server) pages(mux *http.ServeMux) {
 	mux.Handle("/{$}", methods{"GET": s.listPage})
 	mux.Handle("/incidents/{id}", methods{"GET": s.incidentPage})
+	mux.Handle("/services", methods{"GET": s.servicesPage})
+	mux.Handle("/services/{name}", methods{"GET": s.servicePage})
+	mux.Handle("/oncall", methods{"GET": s.onCallPage})
+	mux.Handle("/route", methods{"GET": s.routePage})
 	mux.Handle("/risks", methods{"GET": s.risksPage})
 	mux.Handle("/reports/weekly", methods{"GET": s.reportPage})
 }

@@ -902,6 +902,37 @@ func TestShadowIsSaid(t *testing.T) {
 	}
 }
 
+// TestOwnerPages: what is known without any alert is for people to see, and an
+// odd question hurts nobody.
+func TestOwnerPages(t *testing.T) {
+	b := newBench(t)
+	for path, want := range map[string][]string{
+		"/services":              {`200`, `<a href="/services/parsoid">parsoid</a>`, `<a href="/oncall">`},
+		"/services/parsoid":      {`200`, `<h1>parsoid</h1>`, `incident_response`, `Chain`},
+		"/services/nothing":      {`404`},
+		"/services/%3Cscript%3E": {`404`},
+		"/oncall":                {`200`, `<td class="name">sre</td><td data-as="On call">ana, ben</td>`},
+		"/route":                 {`200`, `<textarea`},
+		"/route?labels=service%3Dparsoid%0D%0Aseverity%3Dpage": {`200`, `service:parsoid`, `urgency page`},
+		"/route?labels=%3Cscript%3E":                           {`400`, `is no label`, `&lt;script&gt;`},
+		"/route?labels=service%3D%3Cscript%3E":                 {`200`, `name:&lt;script&gt;`},
+	} {
+		w := b.do("GET", path, "")
+		body := fmt.Sprint(w.Code, w.Body)
+		for _, part := range want {
+			if !strings.Contains(body, part) {
+				t.Errorf("%s lacks %s: %s", path, part, body)
+			}
+		}
+		if strings.Contains(body, "<script") || strings.Contains(body, "ana@") {
+			t.Errorf("%s shows what it should not: %s", path, body)
+		}
+	}
+	if w := b.do("POST", "/services", ""); w.Code != 405 {
+		t.Errorf("POST: %d", w.Code)
+	}
+}
+
 func TestPages(t *testing.T) {
 	b := newBench(t)
 	for _, path := range []string{"/", "/?state=all", "/incidents/0c-k7f3k"} {

@@ -78,6 +78,10 @@ func (r *Redis) Call(t testing.TB, args ...string) any {
 	return answer
 }
 
+// Try sends a command to a server that may not answer; what becomes of it is
+// nobody's concern.
+func (r *Redis) Try(args ...string) { _, _ = r.call(args...) }
+
 // Info is one field of INFO, "" when there is none.
 func (r *Redis) Info(t testing.TB, section, field string) string {
 	t.Helper()

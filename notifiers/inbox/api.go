@@ -99,7 +99,7 @@ func (s *Slack) api(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if name == "auth.test" {
-		w.Header().Set("X-OAuth-Scopes", "chat:write,users:read,users:read.email,im:history,im:write,channels:read,groups:read")
+		w.Header().Set("X-OAuth-Scopes", "chat:write,users:read,users:read.email,im:history,im:write,channels:read,groups:read,commands")
 	}
 	answer["ok"] = true
 	reply(w, answer)

@@ -16,9 +16,11 @@ var Scopes = []Scope{
 	{Name: "users:read", Without: "guests, bots and strangers who press a button are not told apart from members"},
 	{Name: "im:history", Without: "a page of which it is in doubt whether it arrived is not looked for, and comes twice"},
 	{Name: "im:write", Without: "a page of which it is in doubt whether it arrived is not looked for before the first one to that person arrived, and comes twice"},
-	{Name: "channels:read", Without: "the boards' channels cannot be looked at here"},
-	{Name: "groups:read", Without: "private channels cannot be looked at here"},
+	{Name: "channels:read", Without: "that a board's channel was renamed or archived, or who else reads it, is not seen"},
+	{Name: "groups:read", Without: "the same of private channels"},
 	{Name: "commands", Without: "nobody can type /callchain"},
 	{Name: "usergroups:read", Extra: true, Without: "user groups cannot be looked at here"},
 	{Name: "chat:write.public", Extra: true, Without: "callchain must be invited to every channel with a board"},
+	{Name: "channels:history", Extra: true, Without: "a board of which it is in doubt whether it arrived is not looked for, and stands there twice"},
+	{Name: "groups:history", Extra: true, Without: "the same for boards in private channels"},
 }

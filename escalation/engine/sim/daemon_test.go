@@ -216,7 +216,7 @@ func (d *daemon) stop() {
 	w.disturb("", asked, w.now())
 	w.nobody = w.now()
 	w.event("%s has stopped", p.id)
-	if took := w.now().Sub(asked); took > 10*time.Second && !p.resumes.After(asked) {
+	if took := w.now().Sub(asked); took > 10*time.Second && !p.resumes.After(asked) && !w.stalled(p, asked, w.now()) {
 		w.violate("I27", "%s took %v to stop", p.id, took)
 	}
 }

@@ -66,9 +66,9 @@ func draw(seed uint64, mutant string) scenario {
 		s.island, s.witness, s.forgets, s.rots = false, false, false, false
 		switch mutant {
 		case keepsNothing, forgetsJournal, dropsAnswers, dropsOutcomes:
-			s.faults, s.island = true, true
+			s.faults, s.island, s.troubled = true, true, 15*time.Minute
 		case seesNoSilence, believesFresh, seesAll:
-			s.faults, s.witness = true, true
+			s.faults, s.witness, s.troubled = true, true, 15*time.Minute
 		case fetchesNothing:
 			s.faults, s.witness, s.forgets = true, true, true
 		case keepsRot:
@@ -296,6 +296,7 @@ alertmanager: {sources: [{name: main, anonymous: true}]}
 routing: {fallback_team: sre}
 escalation:
   reopen_within: 3m
+  ack_expires: {unbreak_now: 3m, page: 5m}
   exhausted_every: 5m
   policies:
     - name: default
