@@ -277,11 +277,7 @@ func (e *Engine) crowded(ctx context.Context, inc *escalation.Incident, d *escal
 	id := d.In
 	if id != "" {
 		digest, err := e.digestOf(ctx, d.To, id)
-		switch {
-		case errors.Is(err, ErrNotFound):
-		case err != nil:
-			return wait, true, nil
-		default:
+		if err == nil {
 			switch outcome, why := digest.Outcome(ask); outcome {
 			case escalation.Named:
 				return notifiers.Result{Ref: notifiers.Ref{Channel: escalation.DigestRef, TS: id}}, true, nil
@@ -292,6 +288,9 @@ func (e *Engine) crowded(ctx context.Context, inc *escalation.Incident, d *escal
 				return wait, true, nil
 			case escalation.Strange:
 			}
+		} else if !errors.Is(err, ErrNotFound) {
+			e.log.Warn("what became of a page in a digest cannot be read; it is asked again", "incident", inc.ID, "digest", id, "err", err)
+			return wait, true, nil
 		}
 	}
 	id, err := e.admit(ctx, d.To, ask)
