@@ -60,6 +60,7 @@ func (ck *checker) all() {
 func (ck *checker) store() {
 	s := &ck.c.Store
 	enum(ck, "store.type", s.Type, "embedded", "redis")
+	enum(ck, "store.redis.durability", s.Redis.Durability, "fast", "replica", "strict")
 	if s.Path.V == "" {
 		ck.errorf(s.Path.Pos, "store.path is empty; name a file or remove the key for data/callchain.db")
 	}

@@ -51,6 +51,7 @@ type Redis struct {
 	PasswordFile At[string]   `yaml:"password_file"`
 	TLS          At[bool]     `yaml:"tls"`
 	KeyPrefix    At[string]   `yaml:"key_prefix"`
+	Durability   At[string]   `yaml:"durability"` // fast, replica (default), strict
 }
 
 // Alertmanager lists who may send and what they must keep sending.

@@ -65,6 +65,7 @@ func (c *Config) complete() {
 	preset(&c.Store.Path, "data/callchain.db")
 	preset(&c.Store.Retention, Duration(53*week))
 	preset(&c.Store.Redis.KeyPrefix, "callchain")
+	preset(&c.Store.Redis.Durability, "replica")
 
 	preset(&c.Self.Team, c.Routing.FallbackTeam.V)
 

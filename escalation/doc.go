@@ -11,11 +11,16 @@
 // sent, never kept as text.
 //
 //	triggered ──ack──▶ acknowledged ──all alerts resolved──▶ resolved
-//	    │  ▲                                                    │
+//	    │  ▲ ▲ ▲            │ │ ▲                               │
+//	    │  │ │ └─it expires─┘ │ └─ack─┐                         │
+//	    │  │ └──its time is over──── snoozed (from either) ─────┤
 //	    │  └────── fires again within reopen_within ────────────┘
 //	    └─ step, step, …, last step of the last round: exhausted (a flag)
 //
 // A higher urgency starts the chain anew from step 1, also when acknowledged.
+// What people ask for out of the chain's order is a Detour, which stands in place
+// of the step that was reached and leads back to it, or Beside it, with a timer of
+// its own where the chain's does not run.
 //
 // It refuses to do: reading a clock, talking to a store or a channel, deciding
 // who owns what (routing does).

@@ -65,6 +65,9 @@ func counted(events []report.Event) []string {
 				line += fmt.Sprintf(", %d %s", n, kind)
 			}
 		}
+		if f.AckCount > 0 {
+			line += fmt.Sprintf(", %d answered", f.AckCount)
+		}
 		names := 0
 		for _, n := range f.Names {
 			names += n
@@ -101,6 +104,10 @@ func TestCounting(t *testing.T) {
 		{"repeats", "fire A service=parsoid severity=page\n+5m\nagain A\n+26h\nagain A", []string{"2026-11-20 service:parsoid: 1 alerts, 1 incidents, 1 exhausted"}},
 		{"nobody answers until the next day", "+14h\nfire A service=parsoid severity=page\n+10h",
 			[]string{"2026-11-20 service:parsoid: 1 alerts, 1 incidents, 1 exhausted", "2026-11-21 service:parsoid: 0 alerts, 0 incidents, risks of 2026-11-20"}},
+		{"wrong owner", "fire A service=parsoid severity=page\ndisown ana - no\ndisown ben - no", []string{"2026-11-20 service:parsoid: 1 alerts, 1 incidents, 1 wrong_owner"}},
+		{"paged by hand", "page vic parsoid look\ndisown ana - no\n+10h", []string{}},
+		{"answered, and handed over", "fire A service=parsoid severity=page\nack ana\nto ana development\nack chen\n+20h\nstill chen", []string{"2026-11-20 service:parsoid: 1 alerts, 1 incidents, 1 answered"}},
+		{"answered, taken back, answered", "fire A service=parsoid severity=page\nack ana\nunack ana\nack chen", []string{"2026-11-20 service:parsoid: 1 alerts, 1 incidents, 2 answered"}},
 		{"twice in one webhook", "twice A service=parsoid severity=page", []string{"2026-11-20 service:parsoid: 1 alerts, 1 incidents"}},
 		{"many of one group", "fires A 50 service=parsoid severity=page\nfires A 50 service=parsoid severity=page", []string{"2026-11-20 service:parsoid: 50 alerts, 1 incidents"}},
 		{"recorded", "fire A service=oldbot\n+5m\nagain A", []string{"2026-11-20 service:oldbot: 1 alerts, 0 incidents, 1 recorded, 1 unowned"}},

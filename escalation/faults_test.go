@@ -267,3 +267,32 @@ func TestANoticeHasNoChain(t *testing.T) {
 		t.Errorf("escalating a notice: %s", a.Kind)
 	}
 }
+
+// A page whose sending got no answer, and that was pressed: it is known by then
+// where it is, so it is brought up to date like any other and sent to nobody again.
+func TestPressedPageIsAdopted(t *testing.T) {
+	w := newWorld(commonEnv(t))
+	w.faults = []fault{{"slack", "*", VerdictAmbiguous, "the answer was lost"}}
+	w.webhook(hook(firing("A", "service=parsoid", "severity=page")))
+	inc := theOne(t, w)
+	page := find(t, inc, PageDelivery, "slack")
+	if page.Reached != 0 || page.Maybe == 0 {
+		t.Fatalf("the page is %+v", page)
+	}
+	there := Ref{Channel: "D1", TS: "1.2"}
+	if a := w.do(inc.ID, Result{Delivery: page.ID, Attempt: -1, Verdict: VerdictSent, Ref: there}); a.Kind != Done {
+		t.Errorf("adopted: %s", a.Kind)
+	}
+	w.faults = nil
+	pages := len(w.pages)
+	w.do(inc.ID, Acknowledge{By: Actor{Handle: page.To, Name: page.To, Via: "slack"}})
+	w.wait(time.Minute)
+	inc = theOne(t, w)
+	d := inc.Delivery(page.ID)
+	if d == nil || d.Ref.Channel == "" || d.Status != Sent || d.Rev != inc.Rev || len(w.pages) != pages {
+		t.Errorf("the page is %+v at revision %d; %d more pages", d, inc.Rev, len(w.pages)-pages)
+	}
+	if a := w.do(inc.ID, Result{Delivery: page.ID, Attempt: -1, Verdict: VerdictSent, Ref: Ref{Channel: "D2", TS: "3.4"}}); a.Kind != Unchanged {
+		t.Errorf("adopted twice: %s", a.Kind)
+	}
+}

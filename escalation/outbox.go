@@ -162,8 +162,8 @@ func (s *stepper) result(r Result) Answer {
 	d.Until, d.Slot = 0, false
 	switch r.Verdict {
 	case VerdictSent:
-		if r.Found {
-			d.Maybe = 0
+		if r.Found { // it shows what was known when it was sent: it is edited
+			d.Maybe, d.Sending = 0, 0
 		}
 		s.arrived(d, r.Ref)
 	case VerdictRetry, VerdictAmbiguous:

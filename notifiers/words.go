@@ -198,7 +198,7 @@ func Status(m Message) string {
 		return "It fires again and again: it pages no more for that. Acknowledge it to take it on."
 	case m.Kind != Reminder && past(m):
 		return "This went on to step " + fmt.Sprint(lastStep(in)) + ". You can still acknowledge it."
-	case in.Urgency != "" && !in.Urgency.Pages():
+	case in.Urgency != "" && !in.Urgency.Pages() && len(in.Paged) == 0:
 		return "Nobody is paged for this."
 	}
 	return ""
@@ -263,7 +263,10 @@ func Why(m Message) string {
 		if m.You.Round > 1 {
 			paged += fmt.Sprintf(", round %d of %d", m.You.Round, max(m.You.Rounds, m.You.Round))
 		}
-		out = append(out, stop(paged), labelled("Why you", m.You.Why))
+		if m.You.As != "" || m.You.Why != "" || m.You.Step > 0 || in.State == Triggered { // else they took it on unasked
+			out = append(out, stop(paged))
+		}
+		out = append(out, labelled("Why you", m.You.Why))
 	}
 	out = append(out, labelled("Matched", in.Matched))
 	if place := Clean(in.CatalogPlace, maxSummary); place != "" {

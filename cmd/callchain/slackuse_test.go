@@ -17,11 +17,30 @@ func option(value string) map[string]any {
 // asked for is stored before the form closes, and shown by the messages.
 func TestSlackFormsAndCommand(t *testing.T) {
 	t.Parallel()
-	in := install(t, stores["embedded"](t), `[{notify: incident_response, ack_within: 1h}, {notify: development, ack_within: 1h}, {notify: fallback, ack_within: 1h}]`)
+	for name, mode := range map[string]string{"signed requests": signedRequests, "sockets": socketMode} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			slackFormsAndCommand(t, mode)
+		})
+	}
+}
+
+func slackFormsAndCommand(t *testing.T, mode string) {
+	in := installFor(t, stores["embedded"](t), `[{notify: incident_response, ack_within: 1h}, {notify: development, ack_within: 1h}, {notify: fallback, ack_within: 1h}]`, mode)
+	if mode == socketMode {
+		in.awaitSocket(t)
+	}
 	ok := func(a testbench.SlackAnswer) testbench.SlackAnswer {
 		t.Helper()
 		if a.Status != http.StatusOK {
 			t.Fatalf("answered %+v", a)
+		}
+		var over struct { // a socket: what is said is in the acknowledgement
+			Envelope string `json:"envelope_id"`
+			Payload  json.RawMessage
+		}
+		if json.Unmarshal([]byte(a.Body), &over) == nil && over.Envelope != "" {
+			a.Body = string(over.Payload)
 		}
 		return a
 	}

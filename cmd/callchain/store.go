@@ -54,6 +54,7 @@ func redisOptions(c *config.Config, log *slog.Logger) (o redis.Options, file str
 	r := c.Store.Redis
 	o = redis.Options{
 		MasterName: r.MasterName.V, Cluster: r.Cluster.V, Username: r.Username.V, KeyPrefix: r.KeyPrefix.V, Logger: log,
+		Durability: redis.Durability(r.Durability.V),
 	}
 	for _, a := range r.Addrs {
 		o.Addrs = append(o.Addrs, a.V)

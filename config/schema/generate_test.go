@@ -190,6 +190,7 @@ var scalars = map[reflect.Type]object{
 // what config says.
 var words = map[string][]string{
 	"store.type":                           {"embedded", "redis"},
+	"store.redis.durability":               {"fast", "replica", "strict"},
 	"escalation.ack_policy":                {"chain", "anyone"},
 	"escalation.new_alerts":                {"tell", "repage"},
 	"escalation.policies[].steps[].whom":   {"on_call", "next_on_call", "team", "lead", "manager"},

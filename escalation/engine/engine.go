@@ -83,28 +83,31 @@ type Config struct {
 
 // Engine carries out what escalation decides. Any number of engines may share a store.
 type Engine struct {
-	store   store.Store
-	log     *slog.Logger
-	metrics *metrics
-	snap    atomic.Pointer[Snapshot]
-	nudge   chan struct{} // a wake-up earlier than the one slept for was committed
-	asleep  atomic.Int64  // until when Run sleeps, in Unix milliseconds of the store's clock; awake: for ever
-	work    sync.WaitGroup
-	begin   func(work string)
-	turns   *turns
-	health  map[string]*health
-	slots   map[string]chan struct{} // attempts at once, per channel
-	ticks   chan struct{}            // wake-ups handled at once
-	planned atomic.Pointer[Snapshot] // the configuration that the weekly report is planned by
-	began   escalation.Instant       // attempts that were taken before are not ours
-	schema  int                      // of the records that are read and written
-	island  *island                  // nil: there is none to go to
-	shore   *island                  // of the engine that is the island: it pages once, and escalates nothing
-	hearing hearing
-	poison  poison
-	newer   newer
-	overdue overdue
-	witness *witnesses
+	store                 store.Store
+	settler               store.Settler          // nil: what is committed is safe
+	whole                 store.Store            // as it was given
+	toldFull, toldFilling atomic.Pointer[string] // when people were last told
+	log                   *slog.Logger
+	metrics               *metrics
+	snap                  atomic.Pointer[Snapshot]
+	nudge                 chan struct{} // a wake-up earlier than the one slept for was committed
+	asleep                atomic.Int64  // until when Run sleeps, in Unix milliseconds of the store's clock; awake: for ever
+	work                  sync.WaitGroup
+	begin                 func(work string)
+	turns                 *turns
+	health                map[string]*health
+	slots                 map[string]chan struct{} // attempts at once, per channel
+	ticks                 chan struct{}            // wake-ups handled at once
+	planned               atomic.Pointer[Snapshot] // the configuration that the weekly report is planned by
+	began                 escalation.Instant       // attempts that were taken before are not ours
+	schema                int                      // of the records that are read and written
+	island                *island                  // nil: there is none to go to
+	shore                 *island                  // of the engine that is the island: it pages once, and escalates nothing
+	hearing               hearing
+	poison                poison
+	newer                 newer
+	overdue               overdue
+	witness               *witnesses
 
 	stopping context.Context    // over when nothing new is begun any more
 	stop     context.CancelFunc // ends stopping
@@ -138,6 +141,8 @@ func New(cfg Config, snap *Snapshot) *Engine {
 		e.slots[name] = make(chan struct{}, 32)
 	}
 	e.snap.Store(snap)
+	e.settler, _ = cfg.Store.(store.Settler)
+	e.whole = cfg.Store
 	if cfg.Island != nil {
 		e.store = impatient{cfg.Store}
 		e.island = newIsland(e, *cfg.Island)
@@ -200,7 +205,47 @@ func (e *Engine) do(ctx context.Context, id string, ev escalation.Event) (escala
 		}
 		ev = at(ev, cur.Place())
 	}
-	return e.apply(ctx, id, ev, nil, false)
+	partition, _ := escalation.Partition(id)
+	var first *escalation.Answer
+	for {
+		epoch := e.epoch(partition)
+		inc, answer, err := e.apply(ctx, id, ev, nil, false)
+		if err != nil {
+			return inc, answer, err
+		}
+		if first == nil {
+			first = &answer
+		}
+		if now, _ := escalation.Partition(inc.ID); now != partition {
+			partition, epoch = now, "" // the id led elsewhere
+		}
+		if err = e.settle(ctx, partition, epoch); !errors.Is(err, store.ErrMoved) {
+			return inc, *first, err
+		}
+	}
+}
+
+// epoch and settle are the store's, where it is one that has to be asked.
+func (e *Engine) epoch(partition uint8) string {
+	if e.settler == nil {
+		return ""
+	}
+	return e.settler.Epoch(partition)
+}
+
+func (e *Engine) settle(ctx context.Context, partition uint8, epoch string) error {
+	if e.settler == nil {
+		return nil
+	}
+	err := e.settler.Settle(ctx, partition, epoch)
+	if errors.Is(err, store.ErrBehind) {
+		e.metrics.behind.Inc()
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("store it safely: %w", err)
+	}
+	return nil
 }
 
 // needsPlace tells whether an event is for the step that is current, and does not
@@ -328,7 +373,7 @@ func (e *Engine) Notice(ctx context.Context, n Notice) error {
 
 func (e *Engine) create(ctx context.Context, inc escalation.Incident, now time.Time) (escalation.Incident, error) {
 	partition, _ := escalation.Partition(inc.ID)
-	t := txn{partition: partition}
+	t := txn{partition: partition, urgent: inc.Kind == escalation.Notice} // that the store is full, for one
 	if err := t.incident(e, nil, inc, now, false); err != nil {
 		return inc, err
 	}

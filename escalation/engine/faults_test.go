@@ -76,7 +76,12 @@ func TestFullStore(t *testing.T) {
 		if err := b.Webhook(t.Context(), "main", webhook("SlowC", "parsoid", "page", true, began)); !errors.Is(err, store.ErrFull) {
 			t.Errorf("a new incident = %v, want ErrFull", err)
 		}
-		time.Sleep(25 * time.Hour)
+		_ = b.Webhook(t.Context(), "main", webhook("SlowD", "parsoid", "page", true, began))
+		time.Sleep(time.Minute)
+		if got := b.email.notices(); !slices.Equal(got, []string{"callchain's store is full"}) {
+			t.Errorf("the team that looks after callchain is told %q; want once that the store is full", got)
+		}
+		time.Sleep(25*time.Hour - time.Minute)
 		if got := b.slack.pages(); !slices.Contains(got, "ben") {
 			t.Errorf("paged %v; want that it escalates to ben", got)
 		}

@@ -45,7 +45,7 @@ func (e *Engine) take(ctx context.Context, in intake) error {
 	quiet := map[escalation.StaleRule]bool{}
 	var given map[string]string // ids that are kept already
 	for {
-		snap := e.snap.Load()
+		snap, epoch := e.snap.Load(), e.epoch(partition)
 		group, incs, err := e.loadGroup(ctx, partition, gid, true)
 		if err != nil {
 			return err
@@ -97,6 +97,11 @@ func (e *Engine) take(ctx context.Context, in intake) error {
 		fault.Here("ingest.after_commit")
 		e.ingestDone(incs, out.Incidents, now)
 		e.dispatch(t.taken, in.received)
+		if err := e.settle(ctx, partition, epoch); errors.Is(err, store.ErrMoved) {
+			continue // the server that took it is gone, and maybe what it took
+		} else if err != nil {
+			return errors.Join(kept, err)
+		}
 		return kept
 	}
 }

@@ -29,6 +29,7 @@ type metrics struct {
 	risks          *prometheus.CounterVec
 	commitSeconds  prometheus.Histogram
 	conflicts      prometheus.Counter
+	behind         prometheus.Counter
 	storeUp        prometheus.Gauge
 	oldestOverdue  prometheus.Gauge
 	incidents      *prometheus.GaugeVec
@@ -61,6 +62,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		channelUp:      f.NewGaugeVec(prometheus.GaugeOpts{Name: "callchain_channel_up", Help: "1 while a configured channel as a whole works."}, []string{"channel"}),
 		risks:          f.NewCounterVec(prometheus.CounterOpts{Name: "callchain_risks_total", Help: "Ownership risks found, by kind."}, []string{"kind"}),
 		commitSeconds:  f.NewHistogram(prometheus.HistogramOpts{Name: "callchain_store_commit_seconds", Help: "Duration of a durable commit.", Buckets: fast}),
+		behind:         f.NewCounter(prometheus.CounterOpts{Name: "callchain_store_behind_total", Help: "Answers that were given although no replica of Redis confirmed in time what they say is stored."}),
 		conflicts:      f.NewCounter(prometheus.CounterOpts{Name: "callchain_store_conflicts_total", Help: "Commits that somebody else was faster with; they are decided again."}),
 		storeUp:        f.NewGauge(prometheus.GaugeOpts{Name: "callchain_store_up", Help: "1 while the store answers."}),
 		oldestOverdue:  f.NewGauge(prometheus.GaugeOpts{Name: "callchain_oldest_overdue_seconds", Help: "Age of the oldest timer that is due and not yet handled."}),
@@ -197,6 +199,7 @@ func (e *Engine) RunGauges(ctx context.Context) error {
 	defer ticker.Stop()
 	for {
 		e.count(ctx)
+		e.lookFull(ctx)
 		select {
 		case <-ctx.Done():
 			return nil

@@ -303,6 +303,8 @@ func (e *Engine) commit(ctx context.Context, t *txn) error {
 		}
 	case errors.Is(err, store.ErrConflict):
 		e.metrics.conflicts.Inc()
+	case errors.Is(err, store.ErrFull):
+		e.refused(err)
 	}
 	return err
 }

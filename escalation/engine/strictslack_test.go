@@ -91,8 +91,12 @@ func TestKilledAfterSlackAccepted(t *testing.T) {
 				}
 				duplicates := testutil.ToFloat64(b.metrics.duplicatePages.WithLabelValues(unknownOutcome))
 				said := strings.Contains(ana.Said(), "twice")
-				if found := name == "the page was taken"; found == (duplicates > 0) || found == said {
+				found := name == "the page was taken"
+				if found == (duplicates > 0) || found == said {
 					t.Errorf("counted %v duplicates, the page says that it may come twice: %v", duplicates, said)
+				}
+				if found && ana.Edits == 0 {
+					t.Error("the page that was found shows for ever what was known when it was sent")
 				}
 			})
 		})

@@ -239,3 +239,24 @@ func LaneOf(ctx context.Context) Lane {
 	l, _ := ctx.Value(laneKey{}).(Lane)
 	return l
 }
+
+// Settler is a store of another machine that may lose what it committed when it
+// dies: who has to be sure that a change is elsewhere too asks for that afterwards.
+// What has to go out because of the change does not wait for it.
+type Settler interface {
+	// Epoch names the server that holds a partition, for Settle of what is
+	// committed after it was asked.
+	Epoch(partition uint8) string
+	// Settle returns when what was committed to a partition since epoch is as safe
+	// as it has to be. ErrMoved: another server holds it now, which may lack it; so
+	// make the change again and settle that. ErrBehind: it is less safe than
+	// it should be, and may be relied on all the same. ErrUnsettled: it may not.
+	Settle(ctx context.Context, partition uint8, epoch string) error
+}
+
+// What Settle answers.
+var (
+	ErrMoved     = errors.New("another server holds it now")
+	ErrBehind    = errors.New("it is on one server only")
+	ErrUnsettled = errors.New("it is not safe yet")
+)

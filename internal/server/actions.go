@@ -88,8 +88,8 @@ var actions = map[string]func(v *view, o order, by escalation.Actor, now time.Ti
 
 func (s *Server) act(r *http.Request, v *view) (any, error) {
 	action := r.PathValue("action")
-	make := actions[action]
-	if make == nil {
+	event := actions[action]
+	if event == nil {
 		return nil, fail(http.StatusNotFound, "not_found", "there is no such action; use one of "+strings.Join(slices.Sorted(maps.Keys(actions)), ", "))
 	}
 	o, err := readOrder(r)
@@ -100,7 +100,7 @@ func (s *Server) act(r *http.Request, v *view) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	ev, err := make(v, o, by, s.engine.Now())
+	ev, err := event(v, o, by, s.engine.Now())
 	if err != nil {
 		return nil, err
 	}

@@ -232,8 +232,10 @@ func TestLanesDoNotBlockEachOther(t *testing.T) {
 		"webhook": func(b *bench) int {
 			return b.do("POST", hookURL, goodHook, "Authorization", "Bearer "+amToken).Code
 		},
-		"slack":   func(b *bench) int { return b.signed("/slack/interactions", press("U01ANA", "T1", "ack", token)).Code },
-		"act":     func(b *bench) int { return b.do("POST", "/api/v1/incidents/0c-k7f3k/ack", `{"by": "ana"}`, "Authorization", "Bearer "+respondToken).Code },
+		"slack": func(b *bench) int { return b.signed("/slack/interactions", press("U01ANA", "T1", "ack", token)).Code },
+		"act": func(b *bench) int {
+			return b.do("POST", "/api/v1/incidents/0c-k7f3k/ack", `{"by": "ana"}`, "Authorization", "Bearer "+respondToken).Code
+		},
 		"link":    func(b *bench) int { return b.do("GET", "/ack/forged", "").Code },
 		"machine": func(b *bench) int { return b.do("GET", "/-/ready", "").Code },
 		"other":   func(b *bench) int { return b.do("GET", "/incidents", "").Code },

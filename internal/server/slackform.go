@@ -30,7 +30,7 @@ func (s *Server) openForm(ctx context.Context, app Slack, press slack.Interactio
 	if err != nil {
 		s.log.Warn("form not opened", "incident", id, "err", err)
 		s.tellPresser(app, press, saidUnopened, "")
-		return nil
+		return nil //nolint:nilerr // nothing was to be stored, and the presser is told
 	}
 	s.later(func(ctx context.Context) {
 		form, refusal := s.form(ctx, app, press, id)
@@ -191,8 +191,11 @@ func (s *Server) slackForm(ctx context.Context, app Slack, in slack.Interaction)
 		return slack.Refill(form), nil
 	case escalation.NoTarget, escalation.BadTime:
 		return slack.Wrong(field, did.Why), nil
-	case escalation.Unchanged: // sent off twice
-		return nil, nil
+	case escalation.Unchanged:
+		if in.Action == slack.ActionDeclare {
+			return slack.Saying(in.Action, "It is unbreak now already. Nothing changed."), nil
+		}
+		return nil, nil // sent off twice
 	case escalation.Done:
 		return s.because(ctx, in, id, who), nil
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"callchain/escalation"
 	"callchain/escalation/engine"
@@ -89,6 +90,7 @@ func (s *Server) press(ctx context.Context, app Slack, press slack.Interaction) 
 	if refusal != "" {
 		return refusal, "", nil
 	}
+	s.adopt(ctx, press, id)
 	inc, answer, err := s.engine.Do(ctx, id, event(who, stranger, place))
 	switch {
 	case errors.Is(err, engine.ErrNotFound):
@@ -98,7 +100,6 @@ func (s *Server) press(ctx context.Context, app Slack, press slack.Interaction) 
 	case err != nil:
 		return "", "", fmt.Errorf("incident %s: %w", id, err)
 	}
-	s.adopt(press, inc)
 	if answer.Kind == escalation.NotInChain {
 		return "You are not in the chain of " + subjectName(inc) + ". Take over anyway?", press.Token, nil
 	}
@@ -138,22 +139,32 @@ func (s *Server) done(action string, inc escalation.Incident) string {
 	return "Done."
 }
 
+// adoptWithin is how long it may take to see whether a pressed message is known.
+const adoptWithin = 300 * time.Millisecond
+
 // adopt tells the incident where a message of its is, if the answer to sending it
-// was lost: from now on it is kept up to date, and not sent again.
-func (s *Server) adopt(press slack.Interaction, inc escalation.Incident) {
-	d := inc.Delivery(press.Delivery)
-	if d == nil || d.Reached != 0 || press.Channel == "" || press.MessageTS == "" {
+// was lost: from now on it is kept up to date, and not sent again. It comes before
+// what was pressed, after which nobody would look for the message any more.
+func (s *Server) adopt(ctx context.Context, press slack.Interaction, id string) {
+	if press.Delivery == "" || press.Channel == "" || press.MessageTS == "" {
 		return
 	}
-	s.later(func(ctx context.Context) {
-		arrived := escalation.Result{
-			Delivery: d.ID, Attempt: -1, // of none that is being made
-			Verdict: escalation.VerdictSent, Ref: escalation.Ref{Channel: press.Channel, TS: press.MessageTS},
-		}
-		if _, _, err := s.engine.Do(ctx, inc.ID, arrived); err != nil {
-			s.log.Warn("pressed message not adopted", "incident", inc.ID, "err", err)
-		}
-	})
+	ctx, cancel := context.WithTimeout(ctx, adoptWithin)
+	defer cancel()
+	inc, err := s.engine.Incident(ctx, id)
+	if err != nil {
+		return // what was pressed tells
+	}
+	if d := inc.Delivery(press.Delivery); d == nil || d.Reached != 0 {
+		return
+	}
+	arrived := escalation.Result{
+		Delivery: press.Delivery, Attempt: -1, // of none that is being made
+		Verdict: escalation.VerdictSent, Ref: escalation.Ref{Channel: press.Channel, TS: press.MessageTS},
+	}
+	if _, _, err := s.engine.Do(ctx, id, arrived); err != nil {
+		s.log.Warn("pressed message not adopted", "incident", id, "err", err)
+	}
 }
 
 // presser tells who pressed, or why they may not. What Slack does not tell is

@@ -172,6 +172,10 @@ func Cases() []Case {
 	drillUnanswered.By, drillUnanswered.ByVia, drillUnanswered.ByAt = "", "", time.Time{}
 	beside := Ravi()
 	beside.Why, beside.Beside = "jane asked for you", true
+	asked := Ravi()
+	asked.Why, asked.Steps, asked.Step = "jane asked for you", 0, 0
+	notifyAsked := notify
+	notifyAsked.Paged = []notifiers.Paged{{Name: "ravi", SlackID: "U01RAVI", As: "ravi", At: Opened}}
 	fallback := Jane()
 	fallback.As, fallback.Why = "the fallback team", "nobody owns parsoid"
 
@@ -187,6 +191,8 @@ func Cases() []Case {
 		{"page acknowledged by another", edited(To(notifiers.Page, Ravi(), acknowledged))},
 		{"page acknowledged by you", edited(To(notifiers.Page, Jane(), acknowledged))},
 		{"page to one asked besides", To(notifiers.Page, beside, acknowledged)},
+		{"page by hand of what wakes nobody", To(notifiers.Page, asked, notifyAsked)},
+		{"board notify asked by hand", edited(To(notifiers.Board, nil, notifyAsked))},
 		{"page flapping", edited(To(notifiers.Page, Jane(), flapping))},
 		{"page unowned", To(notifiers.Page, fallback, unowned)},
 		{"page snoozed", edited(To(notifiers.Page, Jane(), snoozed))},

@@ -55,8 +55,11 @@ func controls(m notifiers.Message) (buttons, menu []string) {
 			return []string{ActionAck}, nil
 		case in.Drill:
 			return []string{ActionAck, ActionEscalate}, nil
-		case !in.Urgency.Pages(): // nobody was asked
+		case !in.Urgency.Pages(): // no chain runs; but somebody may have been asked by hand
 			menu = []string{ActionEscalateTo, ActionDisown}
+			if len(in.Paged) > 0 {
+				buttons = []string{ActionAck}
+			}
 		case in.Exhausted: // nobody is left to escalate to
 			buttons, menu = []string{ActionAck}, others
 		default:

@@ -76,7 +76,7 @@ var forms = map[string]struct{ title, submit, about, label string }{
 	ActionReassign:   {"Reassign", "Reassign", "They are paged at once, in place of whoever is asked now. If they do not answer in time, the chain goes on at the step it had reached.", "To whom"},
 	ActionSnooze:     {"Snooze", "Snooze", "Nobody is paged until then. If the alert still fires at that time, the chain goes on.", ""},
 	ActionDisown:     {"Not my service", "Move it on", "The next step of the chain is paged at once, and it is recorded as a risk that the catalog names the wrong owner.", "Whose is it?"},
-	ActionDeclare:    {"This is unbreak-now", "Page for unbreak now", "Everybody is paged again from the first step, with the short waits of unbreak now. It stays that urgent until it is resolved.", ""},
+	ActionDeclare:    {"This is unbreak-now", "Page for unbreak now", "Paging begins again at the first step, with the short waits of unbreak now, also if somebody has acknowledged. It stays that urgent until it is resolved.", ""},
 	ActionNote:       {"Add a note", "Add the note", "It stands in the timeline, for everybody who looks at the incident.", ""},
 }
 

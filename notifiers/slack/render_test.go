@@ -66,8 +66,9 @@ func TestControls(t *testing.T) {
 		"page to one asked besides": "ack", "reminder to one asked besides": "ack", "question": "still_on unack",
 		"page snoozed": "ack resume [escalate_to reassign snooze declare]", "board snoozed": "ack resume [escalate_to reassign snooze declare]",
 		"board": firing, "board escalated": firing, "board on hold": firing, "board flapping": firing, "board unowned": firing, "board unreachable person": firing,
-		"board exhausted": "ack [escalate_to reassign snooze disown declare]",
-		"board notify":    "[escalate_to disown declare]",
+		"board exhausted":                   "ack [escalate_to reassign snooze disown declare]",
+		"board notify":                      "[escalate_to disown declare]",
+		"page by hand of what wakes nobody": "ack [escalate_to disown declare]", "board notify asked by hand": "ack [escalate_to disown declare]",
 	}
 	for _, c := range notifierstest.Cases() {
 		t.Run(c.Name, func(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"callchain/config"
 	"callchain/escalation"
 	"callchain/routing"
 )
@@ -218,6 +219,20 @@ func (w *world) react(who, incident, channel, delivery string) {
 			ev = escalation.Escalate{By: by}
 		case what < 66: // a colleague who looked over the shoulder
 			ev = escalation.Acknowledge{By: escalation.Actor{Handle: people[r.IntN(len(people))], Via: "api"}, TakeOver: true}
+		case what < 70:
+			ev = escalation.Snooze{By: by, Until: escalation.At(w.now().Add(between(r, 10*time.Second, 4*time.Minute)))}
+		case what < 73:
+			ev = escalation.Unacknowledge{By: by}
+		case what < 76:
+			ev = escalation.EscalateTo{By: by, To: targets[r.IntN(len(targets))]}
+		case what < 79:
+			ev = escalation.Reassign{By: by, To: targets[r.IntN(len(targets))]}
+		case what < 81:
+			ev = escalation.Declare{By: by, Urgency: config.UnbreakNow}
+		case what < 83:
+			ev = escalation.Disown{By: by, Reason: "not ours"}
+		case what < 84:
+			ev = escalation.Remark{By: by, Text: "looking"}
 		}
 		for range 4 {
 			if w.press(r, incident, ev) == nil {
@@ -230,6 +245,23 @@ func (w *world) react(who, incident, channel, delivery string) {
 	})
 }
 
+// effects tells whether an event may take a step at any time, and whether it may
+// end an acknowledgement.
+func effects(ev escalation.Event) (moves, undoes bool) {
+	switch ev.(type) {
+	case escalation.Escalate:
+		return true, false
+	case escalation.Disown:
+		return true, true
+	case escalation.Unacknowledge, escalation.Snooze, escalation.Reassign, escalation.Declare:
+		return false, true
+	}
+	return false, false
+}
+
+// targets are whom people ask by hand.
+var targets = []string{"development", "engineering_manager", "fallback", "team:ops", "team:dev", "person:gus"}
+
 // press is one press of a button, and what the person is told.
 func (w *world) press(r *rand.Rand, incident string, ev escalation.Event) error {
 	p := w.up(r.IntN(8))
@@ -238,9 +270,12 @@ func (w *world) press(r *rand.Rand, incident string, ev escalation.Event) error 
 	}
 	w.mu.Lock()
 	w.count.presses++
-	_, escalate := ev.(escalation.Escalate)
-	if escalate {
+	moves, undoes := effects(ev)
+	if moves {
 		w.judge.escalating[w.named(incident)]++
+	}
+	if undoes {
+		w.judge.undoing[w.named(incident)]++
 	}
 	asked := w.now()
 	w.mu.Unlock()
@@ -248,9 +283,12 @@ func (w *world) press(r *rand.Rand, incident string, ev escalation.Event) error 
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.event("%T of %s at %s: %s %v", ev, incident, p.id, answer.Kind, err)
-	if escalate && err == nil {
-		if answer.Kind != escalation.Recorded { // else, as without an answer, it may still happen
+	if err == nil && answer.Kind != escalation.Recorded { // else, as without an answer, it may still happen
+		if moves {
 			w.judge.escalating[w.named(incident)]--
+		}
+		if undoes {
+			w.judge.undoing[w.named(incident)]--
 		}
 	}
 	if err == nil {

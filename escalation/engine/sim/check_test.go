@@ -81,6 +81,7 @@ type judge struct {
 	hopeless   map[string]*owed // by incident: steps that reach nobody
 	settled    []*owed
 	escalating map[string]int // presses under way or without an answer
+	undoing    map[string]int // the same of those that may end an acknowledgement
 	resolves   map[uint64]time.Time
 	sent       map[uint64]time.Time // fired, answered with 200
 	over       map[uint64]bool      // resolved after that
@@ -93,7 +94,7 @@ type judge struct {
 
 func (j *judge) init() {
 	*j = judge{tries: map[string][]*attempt{}, leases: map[string]lease{}, pages: map[string]*owed{}, steps: map[string]*owed{},
-		hopeless: map[string]*owed{}, escalating: map[string]int{}, resolves: map[uint64]time.Time{}, sent: map[uint64]time.Time{}, over: map[uint64]bool{},
+		hopeless: map[string]*owed{}, escalating: map[string]int{}, undoing: map[string]int{}, resolves: map[uint64]time.Time{}, sent: map[uint64]time.Time{}, over: map[uint64]bool{},
 		taken: map[uint64]bool{}, kept: map[uint64]bool{}, ashore: map[uint64]bool{}, lost: map[uint64]*owed{}}
 }
 
@@ -117,6 +118,7 @@ func (w *world) committed(p *process, txn store.Txn) {
 		if kind == "a" {
 			w.alias[id] = string(wr.Data)
 			w.judge.escalating[string(wr.Data)] += w.judge.escalating[id]
+			w.judge.undoing[string(wr.Data)] += w.judge.undoing[id]
 			w.count.aliases++
 		}
 		if kind != "i" && kind != "c" || wr.Data == nil {
@@ -160,9 +162,11 @@ func (w *world) moved(prev, next *version) {
 	answered := a.State == escalation.Acknowledged && b.State != escalation.Resolved && b.Urgency.Rank() <= a.Urgency.Rank()
 	switch {
 	case born:
+	case answered && j.undoing[id] > 0:
+	case answered && a.Ack.Expires != 0 && a.Ack.Expires <= escalation.At(now):
 	case answered && b.State != escalation.Acknowledged:
 		w.violate("I2", "%s was acknowledged by %s and is %s again without a reason", id, a.AcknowledgedBy(), b.State)
-	case answered && (a.Ack.Handle != b.Ack.Handle || a.Ack.At != b.Ack.At):
+	case answered && (a.Ack.Handle != b.Ack.Handle || a.Ack.At != b.Ack.At) && !besides(a, b.Ack.Handle):
 		w.violate("I12", "%s was acknowledged by %s, and then by %s", id, a.Ack.Handle, b.Ack.Handle)
 	case answered && before != 0:
 		w.violate("I2", "%s goes from step %v to %v although it is acknowledged", id, from, to)
@@ -176,10 +180,11 @@ func (w *world) moved(prev, next *version) {
 			was = *o
 		}
 		if was.ID == "" && d.Kind == escalation.PageDelivery {
-			if b.State != escalation.Triggered {
+			asked := d.Hand != 0 && besides(b, d.To)
+			if b.State != escalation.Triggered && !asked {
 				w.violate("I2", "%s pages %s while it is %s", id, d.To, b.State)
 			}
-			if d.Reached == 0 { // else it came from an island
+			if b.State == escalation.Triggered && d.Reached == 0 { // else it came from an island
 				w.owePage(b, d, now, nil)
 			}
 		}
@@ -202,7 +207,12 @@ func (w *world) moved(prev, next *version) {
 
 	// The timers.
 	due := func(inc *escalation.Incident) escalation.Instant {
-		if inc.State != escalation.Triggered {
+		switch {
+		case inc.State == escalation.Acknowledged && inc.Ack != nil:
+			return inc.Ack.Expires
+		case inc.State == escalation.Snoozed:
+			return inc.SnoozedUntil
+		case inc.State != escalation.Triggered:
 			return 0
 		}
 		if inc.Deadline != 0 {
@@ -248,6 +258,11 @@ func (w *world) moved(prev, next *version) {
 			delete(j.pages, id+" "+d.To+" "+d.ID)
 		}
 	}
+}
+
+// besides tells whether somebody was asked by hand besides who has an incident.
+func besides(inc *escalation.Incident, who string) bool {
+	return inc.Beside != nil && slices.Contains(inc.Beside.People, who)
 }
 
 func (w *world) reachable(who string) bool { return !w.deaf["slack "+who] || !w.deaf["email "+who] }
@@ -296,6 +311,8 @@ func (w *world) leased(v *version, was, is *escalation.Delivery) {
 	l, known := j.leases[is.ID]
 	// Its outcome and the next attempt may come in one commit.
 	ended := slices.ContainsFunc(j.tries[is.ID], func(a *attempt) bool { return a.n == l.n && !a.ended.IsZero() })
+	// So may that of an attempt before, whose outcome was kept on an island.
+	ended = ended || was.Reached == 0 && is.Reached != 0
 	taken := was.Status == escalation.InFlight && !ended && (is.Attempt > was.Attempt || is.Status != escalation.InFlight && is.Maybe > was.Maybe)
 	if known && taken && l.n == was.Attempt {
 		held := v.at.Sub(l.at)
@@ -334,11 +351,15 @@ func (w *world) attempting(p *process, channel string, msg notifiers.Message) *a
 		case look.version < 0:
 			w.violate("I3", "%s sends %s of %s, which was not there when it looked", p.id, msg.ID, id)
 		default:
-			switch s := look.of.versions[look.version].inc.State; s {
+			seen := &look.of.versions[look.version].inc
+			switch s := seen.State; s {
 			case escalation.Triggered:
 			case escalation.Resolved:
 				w.violate("I13", "%s sends %s of %s, which was resolved when it looked", p.id, msg.ID, id)
 			default:
+				if msg.You != nil && besides(seen, msg.You.Handle) {
+					break
+				}
 				w.violate("I3", "%s sends %s of %s, which was %s when it looked", p.id, msg.ID, id, s)
 			}
 		}
@@ -508,6 +529,12 @@ func (j *judge) told(w *world, id string, ev escalation.Event, answer escalation
 	}
 	since := escalation.At(asked)
 	switch {
+	case answer.Kind == escalation.Done && acks && answer.At != 0: // it runs anew
+		if !some(func(v *version) bool {
+			return v.inc.Ack != nil && v.inc.Ack.Handle == ack.By.Handle && v.inc.Ack.At == answer.At && v.inc.Ack.Expires > since
+		}) {
+			lie()
+		}
 	case answer.Kind == escalation.Done && acks:
 		if !some(func(v *version) bool {
 			return v.inc.Ack != nil && v.inc.Ack.Handle == ack.By.Handle && v.inc.Ack.At >= since && v.inc.State == escalation.Acknowledged

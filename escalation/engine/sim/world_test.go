@@ -296,6 +296,7 @@ alertmanager: {sources: [{name: main, anonymous: true}]}
 routing: {fallback_team: sre}
 escalation:
   reopen_within: 3m
+  ack_expires: {unbreak_now: 3m, page: 5m}
   exhausted_every: 5m
   policies:
     - name: default

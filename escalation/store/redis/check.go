@@ -184,6 +184,9 @@ func (s *Store) checkServer(ctx context.Context, n node) (warnings []string, err
 			warnings = append(warnings, "cluster-require-full-coverage is yes: when one part of the Cluster is gone, the whole of it answers nothing and nobody is paged; set it to no")
 		}
 	}
+	if s.settling.level == Strict && info["connected_slaves"] == "0" {
+		warnings = append(warnings, "store.redis.durability is strict and the master has no replica: webhooks and presses are answered 503 until it has one")
+	}
 	if n.addr == "FailoverClient" && info["connected_slaves"] == "0" {
 		warnings = append(warnings, "the master has no replica: Sentinel has nothing to fail over to")
 	}
@@ -215,14 +218,18 @@ func (s *Store) checkCommands(ctx context.Context) error {
 
 func (s *Store) checkNode(ctx context.Context, n node) error {
 	base := strings.TrimSuffix(s.keys[n.partition].records, "r") + "check-" + rand.Text() + ":"
-	k := keys{base + "r", base + "w", base + "d"}
+	k := keys{base + "r", base + "w", base + "d", base + "s"}
 	tries := [][]any{
 		{"hset", k.records, "a", "1"}, {"hsetnx", k.records, "b", "1"}, {"hget", k.records, "a"}, {"hmget", k.records, "a"},
 		{"hlen", k.records}, {"hscan", k.records, "0"}, {"hdel", k.records, "a", "b"},
 		{"zadd", k.wakes, "1", "a"}, {"zrange", k.wakes, "0", "0"}, {"zmscore", k.wakes, "a"}, {"zrem", k.wakes, "a"},
 		{"lpush", k.deletions, "a"}, {"lpos", k.deletions, "a"}, {"lindex", k.deletions, "0"}, {"ltrim", k.deletions, "1", "0"},
 		{"time"},
+		{"hset", k.settled, "n", "1"}, {"hdel", k.settled, "n"},
 		{"eval", "return 1", "1", k.records}, {"evalsha", strings.Repeat("0", len(claimed.sha)), "1", k.records}, // known nowhere
+	}
+	if s.settling.level == Strict {
+		tries = append(tries, []any{"wait", "0", "1"})
 	}
 	pipe := n.client.Pipeline()
 	cmds := make([]*goredis.Cmd, len(tries))

@@ -10,6 +10,7 @@
 //	                      ""   -> marker: whose store this is
 //	PREFIX:{p}:w  sorted  id   -> when it is due, in ms: the wake-up, or the end of a claim's lease
 //	PREFIX:{p}:d  list    ids and marks of the last MarksKept deletions, newest first
+//	PREFIX:{p}:s  hash    written before WAIT, so that it covers what was written before; not in every partition
 //
 // The header is that of the embedded store: CRC32C of partition, id and all that
 // follows it, version, mark, wake-up; 28 bytes, big endian. No key expires, so
@@ -55,6 +56,6 @@
 // # What it does not do
 //
 // Redis replicates after it answered. What a master answered and had not passed
-// on when it died is lost; see docs/redis.md for what that means and how to make
-// it rarer. This package does not wait for replicas.
+// on when it died is lost. Commit does not wait for replicas; who has to be sure
+// calls Settle afterwards. See docs/redis.md for what may be lost all the same.
 package redis

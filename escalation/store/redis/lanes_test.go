@@ -25,7 +25,9 @@ func TestLanesDoNotBlockEachOther(t *testing.T) {
 	for range 100 {
 		ctx, cancel := context.WithCancel(store.In(t.Context(), store.Intake))
 		done := make(chan error, 1)
-		go func() { done <- s.Commit(ctx, store.Txn{Partition: 7, Writes: []store.Write{{ID: "stuck", Data: []byte("x")}}}) }()
+		go func() {
+			done <- s.Commit(ctx, store.Txn{Partition: 7, Writes: []store.Write{{ID: "stuck", Data: []byte("x")}}})
+		}()
 		defer cancel()
 		stuck = append(stuck, done)
 	}

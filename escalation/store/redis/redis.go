@@ -56,6 +56,9 @@ type Options struct {
 	// "": whatever is there, or a new one.
 	Installation string
 
+	// Durability is what Settle waits for; "" is Replica.
+	Durability Durability
+
 	// Logger is told what changes while the store runs; nil is silent.
 	Logger *slog.Logger
 
@@ -67,6 +70,7 @@ type Options struct {
 type Store struct {
 	client       goredis.UniversalClient
 	lanes        [store.Lanes]lane
+	settling     settling
 	cluster      *goredis.ClusterClient // client, if it is one
 	log          *slog.Logger
 	keys         [store.Partitions]keys
@@ -93,7 +97,7 @@ type Store struct {
 	compared time.Time   // the clocks of a Cluster's servers; for the holder of claims
 }
 
-type keys struct{ records, wakes, deletions string }
+type keys struct{ records, wakes, deletions, settled string }
 
 // lane is the connections of one store.Lane. Commits and loads of one lane wait
 // for those of no other.
@@ -146,9 +150,10 @@ func newStore(o Options) (*Store, error) {
 	s.closing, s.close = context.WithCancel(context.Background())
 	for p := range s.keys {
 		tag := fmt.Sprintf("%s:{%d}:", o.KeyPrefix, p)
-		s.keys[p] = keys{tag + "r", tag + "w", tag + "d"}
+		s.keys[p] = keys{tag + "r", tag + "w", tag + "d", tag + "s"}
 	}
 	s.due.init()
+	var err error
 	for i := range s.lanes {
 		client, err := connect(o)
 		if err != nil {
@@ -164,12 +169,26 @@ func newStore(o Options) (*Store, error) {
 			s.senders.Go(func() { s.send(l) })
 		}
 	}
+	s.settling.level, s.settling.within, s.settling.most = o.Durability, replicaWithin, replicaWithin+50*time.Millisecond
+	switch o.Durability {
+	case "":
+		s.settling.level = Replica
+	case Strict:
+		s.settling.within, s.settling.most = strictWithin, 2*strictWithin+100*time.Millisecond
+	case Fast, Replica:
+	}
+	if s.settling.client, err = connectWithin(o, s.settling.within+answerTimeout); err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
 	s.client = s.lanes[store.Work].client
 	s.cluster, _ = s.client.(*goredis.ClusterClient)
 	return s, nil
 }
 
-func connect(o Options) (goredis.UniversalClient, error) {
+func connect(o Options) (goredis.UniversalClient, error) { return connectWithin(o, answerTimeout) }
+
+// connectWithin makes a client that waits so long for an answer.
+func connectWithin(o Options, within time.Duration) (goredis.UniversalClient, error) {
 	switch {
 	case len(o.Addrs) == 0:
 		return nil, errors.New("no address of a Redis server")
@@ -183,7 +202,7 @@ func connect(o Options) (goredis.UniversalClient, error) {
 		Protocol:   2,
 		MaxRetries: -1, ContextTimeoutEnabled: true,
 		DialTimeout: dialTimeout, DialerRetries: 1,
-		ReadTimeout: answerTimeout, WriteTimeout: answerTimeout, PoolTimeout: answerTimeout,
+		ReadTimeout: within, WriteTimeout: answerTimeout, PoolTimeout: answerTimeout,
 		PoolSize: connections, ConnMaxIdleTime: 5 * time.Minute,
 		DisableIdentity: true, FailingTimeoutSeconds: 1,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
@@ -225,6 +244,7 @@ func (s *Store) Close() error {
 		for _, l := range s.lanes {
 			err = errors.Join(err, l.client.Close())
 		}
+		err = errors.Join(err, s.settling.client.Close())
 		s.alive.Unlock()
 		s.senders.Wait()
 		if err != nil {
@@ -587,8 +607,12 @@ func (s *Store) try(ctx context.Context, op string, patience time.Duration, atte
 
 // reload makes the lanes of a Cluster ask who holds what.
 func (s *Store) reload(ctx context.Context) {
+	clients := []goredis.UniversalClient{s.settling.client}
 	for _, l := range s.lanes {
-		if c, ok := l.client.(*goredis.ClusterClient); ok {
+		clients = append(clients, l.client)
+	}
+	for _, client := range clients {
+		if c, ok := client.(*goredis.ClusterClient); ok {
 			c.ReloadState(ctx)
 		}
 	}

@@ -270,7 +270,7 @@ func (s *Slack) place(ref string) (id, code string) {
 	return c.ID, ""
 }
 
-func (s *Slack) find(channel, ts string) *Message {
+func (s *Slack) message(channel, ts string) *Message {
 	for _, m := range s.messages {
 		if m.Channel == channel && m.TS == ts && m.To == "" {
 			return m
@@ -300,7 +300,7 @@ func (s *Slack) postMessage(a url.Values) answer {
 	s.manners(name, a)
 	m := &Message{Channel: id, ThreadTS: a.Get("thread_ts"), Broadcast: a.Get("reply_broadcast") == "true"}
 	if m.ThreadTS != "" {
-		parent := s.find(id, m.ThreadTS)
+		parent := s.message(id, m.ThreadTS)
 		switch {
 		case parent == nil:
 			return refuse("thread_not_found")
@@ -346,7 +346,7 @@ func (s *Slack) update(a url.Values) answer {
 	default:
 		return refuse("channel_not_found") // a name or a member's id too
 	}
-	m := s.find(id, a.Get("ts"))
+	m := s.message(id, a.Get("ts"))
 	if m == nil {
 		return refuse("message_not_found")
 	}
@@ -380,7 +380,7 @@ func (s *Slack) postEphemeral(a url.Values) answer {
 }
 
 func (s *Slack) permalink(a url.Values) answer {
-	m := s.find(a.Get("channel"), a.Get("message_ts"))
+	m := s.message(a.Get("channel"), a.Get("message_ts"))
 	if m == nil {
 		return refuse("message_not_found")
 	}
@@ -519,7 +519,7 @@ func (s *Slack) history(a url.Values) answer {
 		return refuse("channel_not_found")
 	}
 	thread := a.Get("ts")
-	if thread != "" && s.find(id, thread) == nil {
+	if thread != "" && s.message(id, thread) == nil {
 		return refuse("thread_not_found")
 	}
 	with := a.Get("include_all_metadata") == "1" || a.Get("include_all_metadata") == "true"

@@ -73,8 +73,34 @@ func (s *Slack) Press(user string, m Message, actionID string) []byte {
 	if !ok {
 		s.t.Errorf("strictslack: the message %s has no button %q to press", m.TS, actionID)
 	}
+	return s.action(user, m, object{"type": "button", "action_id": actionID, "value": value})
+}
+
+// Choose is the payload of choosing, in the menu of a message, the option that reads so.
+func (s *Slack) Choose(user string, m Message, label string) []byte {
+	var chosen, menu object
+	find(decode(m.Blocks), func(o object) {
+		if o["type"] != "overflow" {
+			return
+		}
+		options, _ := o["options"].([]any)
+		for _, v := range options {
+			option, _ := v.(object)
+			if text, _ := option["text"].(object); text["text"] == label {
+				chosen, menu = option, o
+			}
+		}
+	})
+	if chosen == nil {
+		s.t.Errorf("strictslack: the menu of the message %s has no %q", m.TS, label)
+	}
+	return s.action(user, m, object{"type": "overflow", "action_id": menu["action_id"], "selected_option": chosen})
+}
+
+func (s *Slack) action(user string, m Message, action object) []byte {
 	u := s.member(user)
 	at := s.cfg.Now()
+	action["block_id"], action["action_ts"] = "b1", fmt.Sprintf("%d.%06d", at.Unix(), at.Nanosecond()/1000)
 	return s.encode(object{
 		"type": "block_actions", "api_app_id": s.AppID, "token": "verification", "enterprise": nil, "is_enterprise_install": false,
 		"team": object{"id": s.TeamID, "domain": "strict"}, "user": u,
@@ -82,10 +108,7 @@ func (s *Slack) Press(user string, m Message, actionID string) []byte {
 		"channel":    object{"id": m.Channel, "name": "directmessage"},
 		"message":    object{"type": "message", "ts": m.TS, "text": m.Text, "blocks": m.Blocks, "thread_ts": m.ThreadTS},
 		"trigger_id": s.Trigger(), "response_url": s.ResponseURL(m.Channel, user, m.ThreadTS), "state": object{"values": object{}},
-		"actions": []object{{
-			"type": "button", "action_id": actionID, "block_id": "b1", "value": value,
-			"action_ts": fmt.Sprintf("%d.%06d", at.Unix(), at.Nanosecond()/1000),
-		}},
+		"actions": []object{action},
 	})
 }
 

@@ -257,52 +257,55 @@ func (s *Slack) Calls(method string) []Call {
 // or, without blocks, its own.
 func (m Message) Said() string {
 	var b strings.Builder
-	var walk func(v any)
-	walk = func(v any) {
-		switch v := v.(type) {
-		case []any:
-			for _, e := range v {
-				walk(e)
-			}
-		case object:
-			if s, ok := v["text"].(string); ok {
-				b.WriteString(s + "\n")
-			}
-			for _, k := range []string{"text", "fields", "elements", "accessory", "options", "label", "rows"} {
-				walk(v[k])
-			}
+	find(decode(m.Blocks), func(o object) {
+		if s, ok := o["text"].(string); ok {
+			b.WriteString(s + "\n")
 		}
-	}
-	walk(decode(m.Blocks))
+	})
 	if b.Len() == 0 {
 		return m.Text
 	}
 	return b.String()
 }
 
+// Live lists the mentions, links and dates that are live in the message.
+func (m Message) Live() []string {
+	live := Live(m.Text)
+	find(decode(m.Blocks), func(o object) {
+		if s, ok := o["text"].(string); ok && o["type"] == "mrkdwn" {
+			live = append(live, Live(s)...)
+		}
+	})
+	return live
+}
+
 // Button finds a button of the message by its action id: its value, and whether it is there.
 func (m Message) Button(actionID string) (value string, ok bool) {
-	var walk func(v any)
-	walk = func(v any) {
-		switch v := v.(type) {
-		case []any:
-			for _, e := range v {
-				walk(e)
-			}
-		case object:
-			if v["type"] == "button" && v["action_id"] == actionID {
-				value, _ = v["value"].(string)
-				ok = true
-			}
-			walk(v["elements"])
-			walk(v["accessory"])
+	find(decode(m.Blocks), func(o object) {
+		if o["type"] == "button" && o["action_id"] == actionID {
+			value, _ = o["value"].(string)
+			ok = true
 		}
-	}
-	walk(decode(m.Blocks))
+	})
 	return value, ok
 }
 
-// caller holds mu.
+// find calls f for all objects of blocks, from top to bottom.
+func find(v any, f func(object)) {
+	switch v := v.(type) {
+	case []any:
+		for _, e := range v {
+			find(e, f)
+		}
+	case object:
+		f(v)
+		for _, k := range []string{"text", "fields", "elements", "accessory", "options", "label", "rows"} {
+			find(v[k], f)
+		}
+	}
+}
+
+// user finds a member; the caller holds mu.
 func (s *Slack) user(id string) (User, bool) {
 	for _, u := range s.users {
 		if u.ID == id {
