@@ -245,8 +245,11 @@ func (w *world) mutateKeep(r *rand.Rand, data []byte) (bool, error) {
 		Webhook, Result json.RawMessage
 		Act             string
 	}
-	if w.mutant == "" || json.Unmarshal(data, &ev) != nil {
+	if w.mutant == "" {
 		return false, nil
+	}
+	if err := json.Unmarshal(data, &ev); err != nil {
+		return true, err
 	}
 	switch w.mutant {
 	case keepsNothing:
