@@ -1,6 +1,7 @@
 package testbench
 
 import (
+	"errors"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -137,7 +138,7 @@ func (p *Proxy) pass(to, from net.Conn, slow bool) {
 			}
 		}
 		if err != nil {
-			if err != io.EOF {
+			if !errors.Is(err, io.EOF) {
 				p.forget(to, from)
 			}
 			return
