@@ -97,6 +97,9 @@ func (e *Engine) take(ctx context.Context, in intake) error {
 		fault.Here("ingest.after_commit")
 		e.ingestDone(incs, out.Incidents, now)
 		e.dispatch(t.taken, in.received)
+		if in.again != nil {
+			return kept // the journal is gone through: nobody waits for an answer
+		}
 		if err := e.settle(ctx, partition, epoch); errors.Is(err, store.ErrMoved) {
 			continue // the server that took it is gone, and maybe what it took
 		} else if err != nil {

@@ -67,7 +67,7 @@ func (i *island) replay(ctx context.Context, p uint8) {
 				refused[id] = true
 			}
 			continue
-		case isAway(err), ctx.Err() != nil, errors.Is(err, store.ErrClosed):
+		case isAway(err), ctx.Err() != nil, errors.Is(err, store.ErrClosed), errors.Is(err, errNewer):
 			i.mu.Lock()
 			part.away, part.since, part.back = true, time.Time{}, false
 			i.mu.Unlock()

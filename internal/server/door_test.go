@@ -54,9 +54,12 @@ func (p *pipes) dial() net.Conn {
 	return near
 }
 
-// serving opens a door in a bubble.
-func (b *bench) serving(t *testing.T) (*Door, *pipes) {
+// serving opens a door in a bubble, which may be changed before.
+func (b *bench) serving(t *testing.T, change ...func(*Door, *pipes)) (*Door, *pipes) {
 	d, l := NewDoor(b.Private, slog.New(slog.DiscardHandler)), newPipes()
+	for _, c := range change {
+		c(d, l)
+	}
 	done := make(chan struct{})
 	go func() { defer close(done); _ = d.Serve(d.Bound(l)) }()
 	t.Cleanup(func() { d.Close(); <-done })
@@ -139,9 +142,10 @@ func TestSilentConnectionsMakeRoom(t *testing.T) {
 		b := newBench(t)
 		hold := make(chan struct{})
 		b.engine.webhook = func(context.Context) error { <-hold; return nil }
-		d, l := b.serving(t)
-		d.crowd.most = 4
-		l.fails = []error{&net.OpError{Op: "accept", Err: os.NewSyscallError("accept", syscall.EMFILE)}} // the server waits a little and goes on
+		d, l := b.serving(t, func(d *Door, l *pipes) {
+			d.crowd.most = 4
+			l.fails = []error{&net.OpError{Op: "accept", Err: os.NewSyscallError("accept", syscall.EMFILE)}} // the server waits a little and goes on
+		})
 
 		busy := l.dial()
 		answers := make(chan string, 1)

@@ -3,6 +3,7 @@ package slack
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"regexp"
 	"slices"
@@ -20,6 +21,7 @@ type call struct {
 	token string
 	wrote bool // the request was, or may have been, written
 	edit  bool // chat.update: repeating it does no harm
+	try   int  // of this message, from 1
 	read  bool // a look-up: nothing was posted, whatever went wrong
 }
 
@@ -127,7 +129,8 @@ func isCode(err error, code string) bool {
 	return ok && f.code == code
 }
 
-// patience is how often what nobody knows is tried as it is.
+// patience is how often what nobody knows is tried as it is, and a server that
+// nobody can connect to.
 const patience = 3
 
 // isContent tells that Slack refused what the message says, not where it goes. A
@@ -175,10 +178,18 @@ func classify(err error, c call) notifiers.Result {
 		result = c.refusal(refusal)
 	case errors.Is(err, errEmpty):
 		result.Verdict = c.unsure()
+	case c.try >= patience && undialled(err):
+		result.Verdict = notifiers.Down // not in the middle of a restart: nobody gets anything
 	case c.wrote: // a timeout, a cut connection, an answer that is no JSON
 		result.Verdict = c.unsure()
 	}
 	return result
+}
+
+// undialled tells that no connection came about.
+func undialled(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "dial"
 }
 
 // refusal reads a code of Slack's.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -683,4 +684,21 @@ func TestRates(t *testing.T) {
 			t.Errorf("%d messages, want 20", len(all))
 		}
 	})
+}
+
+// TestNobodyListens: once is a restart; a Slack that nobody can connect to is
+// down, and where there are few people no other address would ever tell.
+func TestNobodyListens(t *testing.T) {
+	server := httptest.NewServer(nil)
+	server.Close()
+	for attempt, want := range map[int]notifiers.Verdict{1: notifiers.Retry, 2: notifiers.Retry, 3: notifiers.Down, 9: notifiers.Down} {
+		for _, at := range []string{server.URL, "http://nobody.invalid"} {
+			m := page()
+			m.Attempt = attempt
+			n := New(Config{APIURL: at + "/api/", Token: func() (string, error) { return testToken, nil }}, slog.New(slog.DiscardHandler))
+			if got := n.Deliver(t.Context(), m); got.Verdict != want {
+				t.Errorf("%s, attempt %d: %v (%v), want %v", at, attempt, got.Verdict, got.Err, want)
+			}
+		}
+	}
 }

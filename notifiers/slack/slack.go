@@ -316,7 +316,7 @@ func (n *Notifier) send(ctx context.Context, api *slack.Client, token string, m 
 		err = errEmpty // slack-go takes {} and {"ok":false} for success
 	}
 	if err != nil {
-		result := classify(err, call{token: token, wrote: wrote.Load(), edit: m.Edit})
+		result := classify(err, call{token: token, wrote: wrote.Load(), edit: m.Edit, try: m.Attempt})
 		if result.Verdict == notifiers.Sent {
 			result.Ref = m.Ref
 		}

@@ -253,7 +253,7 @@ func (w *world) mutateKeep(r *rand.Rand, data []byte) (bool, error) {
 		return false, nil
 	}
 	if err := json.Unmarshal(data, &ev); err != nil {
-		return false, err
+		return true, err
 	}
 	switch w.mutant {
 	case keepsNothing:

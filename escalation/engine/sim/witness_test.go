@@ -60,7 +60,7 @@ var _ engine.Witness = (*sight)(nil)
 // sight is a process's way to the Alertmanagers' API.
 type sight struct{ p *process }
 
-var errNoAnswer = errors.New("no Alertmanager answers")
+var errNoAnswer = errors.New("no answer from Alertmanager")
 
 func (s *sight) ask(ctx context.Context, what string) error {
 	p, w := s.p, s.p.w
