@@ -48,8 +48,8 @@ type witnesses struct {
 	every time.Duration
 
 	mu      sync.Mutex
-	glances map[string]*glance                       // by source
-	learnt  map[string]map[string]escalation.Instant // by source: receivers that are in its record, and since when
+	glances map[string]*glance           // by source
+	learnt  map[string]map[string]learnt // by source: receivers that are in its record, or about to be
 	failing map[string]bool
 }
 
@@ -65,7 +65,7 @@ func newWitnesses(every time.Duration) *witnesses {
 	if every == 0 {
 		every = witnessEvery
 	}
-	return &witnesses{every: every, glances: map[string]*glance{}, learnt: map[string]map[string]escalation.Instant{}, failing: map[string]bool{}}
+	return &witnesses{every: every, glances: map[string]*glance{}, learnt: map[string]map[string]learnt{}, failing: map[string]bool{}}
 }
 
 // witnessed takes an incident that is about to wake somebody through what its
@@ -137,6 +137,12 @@ func (e *Engine) askWitness(ctx context.Context, g *glance) error {
 	return err
 }
 
+// learnt is what a webhook told of the receiver by which it came.
+type learnt struct {
+	at          escalation.Instant
+	externalURL string
+}
+
 // planWitness makes sure that every source with a witness is asked, and that its
 // record has what was learnt: a store that forgets, forgets that too.
 func (e *Engine) planWitness(ctx context.Context) error {
@@ -155,10 +161,10 @@ func (e *Engine) planWitness(ctx context.Context) error {
 			continue // a newer callchain wrote it, and asks
 		}
 		e.witness.mu.Lock()
-		var missing []string
-		for name := range e.witness.learnt[source] {
+		missing := map[string]learnt{}
+		for name, l := range e.witness.learnt[source] {
 			if _, ok := watch.Receivers[name]; !ok {
-				missing = append(missing, name)
+				missing[name] = l
 			}
 		}
 		e.witness.mu.Unlock()
@@ -167,9 +173,9 @@ func (e *Engine) planWitness(ctx context.Context) error {
 		}
 		err = e.rewatch(ctx, source, func(w escalation.Watch) (next escalation.Watch, changed bool) {
 			next = w
-			for _, name := range missing {
+			for _, name := range slices.Sorted(maps.Keys(missing)) {
 				var news bool
-				next, news = next.Learn(name, "", e.store.Now())
+				next, news = next.Learn(name, missing[name].externalURL, e.store.Now())
 				changed = changed || news
 			}
 			return next, changed
@@ -455,13 +461,13 @@ func (e *Engine) learn(source string, w routing.Webhook) {
 	e.witness.mu.Lock()
 	known := e.witness.learnt[source]
 	if known == nil || len(known) > 1000 {
-		known = map[string]escalation.Instant{}
+		known = map[string]learnt{}
 		e.witness.learnt[source] = known
 	}
-	at, ok := known[w.Receiver]
-	news := !ok || escalation.At(now) >= at+again
+	last, ok := known[w.Receiver]
+	news := !ok || escalation.At(now) >= last.at+again
 	if news {
-		known[w.Receiver] = escalation.At(now)
+		known[w.Receiver] = learnt{escalation.At(now), w.ExternalURL}
 	}
 	e.witness.mu.Unlock()
 	if !news {
