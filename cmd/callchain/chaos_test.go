@@ -396,7 +396,7 @@ func (f *fleet) acknowledge(ctx context.Context, n int, incident string, to int)
 	body := fmt.Appendf(nil, `{"by": %q}`, person(1, n%f.people))
 	if at, said, ok := f.send(ctx, to, "/api/v1/incidents/"+incident+"/ack", "a-token-of-the-command-line", body); ok {
 		f.mu.Lock()
-		f.answered[n], f.recorded[n] = at, strings.Contains(said, "is recorded for")
+		f.answered[n], f.recorded[n] = at, strings.Contains(said, `"recorded":true`)
 		f.mu.Unlock()
 	}
 }

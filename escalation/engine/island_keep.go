@@ -231,6 +231,7 @@ func (i *island) do(ctx context.Context, id string, ev escalation.Event) (escala
 		if kept.Act != "escalate" {
 			next, answer := escalation.Step(inc, ev, now, i.e.snap.Load().env())
 			if answer.Kind != escalation.Done {
+				answer.Kept = answer.Kind == escalation.Already
 				return next, answer, nil
 			}
 		}

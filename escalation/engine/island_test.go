@@ -327,6 +327,9 @@ func TestIslandOfOneReplica(t *testing.T) {
 		if _, answer, err := c.Do(t.Context(), here, escalation.Acknowledge{By: ana}); err != nil || answer.Kind != escalation.Recorded {
 			t.Errorf("acknowledge = %+v, %v", answer, err)
 		}
+		if _, answer, err := c.Do(t.Context(), here, escalation.Acknowledge{By: ana}); err != nil || answer.Kind != escalation.Already || !answer.Kept {
+			t.Errorf("acknowledge again = %+v, %v; want it said that it is recorded only", answer, err)
+		}
 		st.away.Store(false)
 		time.Sleep(10 * time.Second)
 		inc := only(t, c.Engine)
