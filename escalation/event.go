@@ -199,4 +199,5 @@ type Answer struct {
 	By   Actor
 	At   Instant // Done: when what was renewed had been acknowledged first
 	Why  string  // NoTarget, BadTime: the reason, and what to do
+	Kept bool    // Already: on an island only, as what is Recorded
 }

@@ -1,6 +1,9 @@
 package escalation
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // What follows is for events that are taken in while the records cannot be read:
 // what they open is paged once and not escalated, and the events themselves are
@@ -33,15 +36,44 @@ func Resume(inc Incident, began, now time.Time) Incident {
 	return inc
 }
 
-// Doubt marks the pages to people that are not known to have arrived: somebody
-// may have sent them and not lived to say so.
-func Doubt(inc Incident) (_ Incident, doubtful []string) {
-	inc.Deliveries = append([]Delivery(nil), inc.Deliveries...)
+// Doubt marks the pages to people that are not known to have arrived, and were not
+// there before: somebody may have sent them and not lived to say so.
+func Doubt(inc, before Incident) (_ Incident, doubtful []string) {
+	inc.Deliveries = slices.Clone(inc.Deliveries)
 	for i := range inc.Deliveries {
-		if d := &inc.Deliveries[i]; d.Kind == PageDelivery && d.Status == Pending && d.Reached == 0 {
+		if d := &inc.Deliveries[i]; d.Kind == PageDelivery && d.Status == Pending && d.Reached == 0 && before.Delivery(d.ID) == nil {
 			d.Maybe = max(d.Maybe, 1)
 			doubtful = append(doubtful, d.ID)
 		}
 	}
 	return inc, doubtful
+}
+
+// First tells whether a page is one of those with which a run begins: nobody has
+// been asked before whose answer somebody else may know.
+func First(inc *Incident, d *Delivery) bool {
+	return d.Kind == PageDelivery && d.Ref == (Ref{}) && d.Hand == 0 && d.Run == inc.Run && inc.Moves == 0 && inc.Detour == nil
+}
+
+// Apart makes an incident one from which only some deliveries are sent: what else
+// is due, or on its way, is somebody else's.
+func Apart(inc Incident, mine ...Delivery) Incident {
+	inc.Deliveries = slices.Clone(inc.Deliveries)
+	for i := range inc.Deliveries {
+		d := &inc.Deliveries[i]
+		if n := slices.IndexFunc(mine, func(m Delivery) bool { return m.ID == d.ID }); n >= 0 {
+			*d = mine[n]
+		} else if d.Status == Pending || d.Status == InFlight {
+			d.Status, d.Until, d.Slot, d.Rev, d.Done = Sent, 0, false, inc.Rev, inc.LastSeq
+		}
+	}
+	return inc
+}
+
+// Leave drops the pages that have not arrived: somebody else sends them.
+func Leave(inc Incident) Incident {
+	inc.Deliveries = slices.DeleteFunc(slices.Clone(inc.Deliveries), func(d Delivery) bool {
+		return d.Kind == PageDelivery && d.Ref == (Ref{}) && (d.Status == Pending || d.Status == InFlight)
+	})
+	return inc
 }

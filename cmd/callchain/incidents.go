@@ -46,6 +46,7 @@ type incident struct {
 	SnoozedBy      string     `json:"snoozed_by"`
 	Flapping       bool       `json:"flapping"`
 	ByHand         bool       `json:"by_hand"`
+	Recorded       bool       `json:"recorded"`
 	Text           string     `json:"text"`
 	Alerts         []struct {
 		Status      string            `json:"status"`
@@ -234,10 +235,10 @@ func (inc *incident) stateWords() string {
 // printOutcome says what an action came to.
 func printOutcome(w io.Writer, inc *incident) {
 	switch {
-	case inc.State == "": // its store is away: what was done is all that is known
-		for _, e := range inc.Timeline {
-			fmt.Fprintf(w, "%s: %s\n", inc.ID, clean(e.Text))
-		}
+	case inc.Recorded && inc.AcknowledgedBy != "":
+		fmt.Fprintf(w, "%s: acknowledged by %s, which is recorded; Redis is away, the escalation may still happen\n", inc.ID, clean(inc.AcknowledgedBy))
+	case inc.Recorded: // its store is away: what was done is all that is known
+		fmt.Fprintf(w, "%s: recorded; Redis is away, the escalation may still happen\n", inc.ID)
 	case inc.State == "acknowledged":
 		fmt.Fprintf(w, "%s %s: acknowledged by %s\n", inc.ID, clean(inc.Subject), clean(inc.AcknowledgedBy))
 	case inc.AcknowledgedBy != "":

@@ -125,6 +125,7 @@ type island struct {
 	told     bool      // the log has it that we are on the island
 	homeAt   time.Time // when we came back from it last
 	doubtful map[string]bool
+	adopted  map[string]escalation.Instant // incidents of the store, and until when their pages may be begun here
 }
 
 // part is what is known of one partition of the store.
@@ -142,7 +143,7 @@ type part struct {
 }
 
 func newIsland(e *Engine, cfg Island) *island {
-	i := &island{e: e, journal: cfg.Journal, doubtful: map[string]bool{}}
+	i := &island{e: e, journal: cfg.Journal, doubtful: map[string]bool{}, adopted: map[string]escalation.Instant{}}
 	i.inner = &Engine{
 		store: inMemory{cfg.Scratch, e.store}, log: e.log.With("island", true), metrics: e.metrics, nudge: make(chan struct{}, 1),
 		turns: e.turns, allowance: e.allowance, health: e.health, slots: e.slots, ticks: e.ticks, began: e.began, schema: e.schema, shore: i, begin: e.begin,

@@ -75,6 +75,12 @@ func (ev *event) act() escalation.Event {
 	return nil
 }
 
+// done tells whether the act is in the incident's timeline: an entry may come up a
+// second time.
+func (ev *event) done(inc *escalation.Incident) bool {
+	return slices.ContainsFunc(inc.Timeline, func(line escalation.Entry) bool { return line.At == ev.At && line.By == ev.By.Handle })
+}
+
 // actOf is the event of an act that can be kept: one that a second time does nothing.
 func actOf(id string, ev escalation.Event, at time.Time) (event, bool) {
 	out := event{Incident: id, At: escalation.At(at)}
@@ -225,6 +231,7 @@ func (i *island) do(ctx context.Context, id string, ev escalation.Event) (escala
 		if kept.Act != "escalate" {
 			next, answer := escalation.Step(inc, ev, now, i.e.snap.Load().env())
 			if answer.Kind != escalation.Done {
+				answer.Kept = answer.Kind == escalation.Already
 				return next, answer, nil
 			}
 		}
@@ -250,27 +257,82 @@ func (i *island) incident(ctx context.Context, id string) (escalation.Incident, 
 	return l.Incident, err == nil
 }
 
-// adopt sends a page here whose incident cannot be read any more: it was
-// committed, and answered 200, just before the store went away.
+// adopt sends a first page here whose incident cannot be read any more: it was
+// committed, and answered 200, just before the store went away. If others reach the
+// store they send it when its lease is over, and know who has answered by then:
+// until then it is tried here, and no longer. Later pages are theirs alone.
 func (i *island) adopt(a attempt, received time.Time, why error) bool {
 	p, ok := escalation.Partition(a.incident)
-	if !ok || !isAway(why) || a.as == nil || a.delivery.Kind != escalation.PageDelivery || a.delivery.Ref != (escalation.Ref{}) {
+	if !ok || !isAway(why) || a.as == nil || !escalation.First(&a.as.Incident, &a.delivery) {
 		return false
 	}
 	i.lose(p, why)
-	inc := escalation.Calm(a.as.Incident)
-	data, err := record.Encode(&inc)
-	if err != nil {
-		return false
-	}
+	i.mu.Lock()
+	i.adopted[a.incident] = a.delivery.Until
+	i.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	err = i.inner.store.Commit(ctx, store.Txn{Partition: p, Mark: mark(), Writes: []store.Write{{ID: keyOf(&inc), Data: data, Wake: inc.Wake().Time()}}})
-	if err != nil && !errors.Is(err, store.ErrConflict) { // by another page of it
-		return false
+	for {
+		cur, err := i.inner.load(ctx, a.incident)
+		var inc escalation.Incident
+		switch {
+		case err == nil: // with another page of it
+			inc = cur.Incident
+			if d := inc.Delivery(a.delivery.ID); d != nil && d.Reached == 0 && d.Attempt <= a.delivery.Attempt {
+				*d = a.delivery
+			}
+		case errors.Is(err, ErrNotFound):
+			inc = escalation.Calm(escalation.Apart(a.as.Incident, a.delivery))
+		default:
+			return false
+		}
+		data, err := record.Encode(&inc)
+		if err != nil {
+			return false
+		}
+		err = i.inner.store.Commit(ctx, store.Txn{Partition: p, Mark: mark(), Writes: []store.Write{{ID: keyOf(&inc), Expect: cur.version, Data: data, Wake: inc.Wake().Time()}}})
+		if errors.Is(err, store.ErrConflict) {
+			continue
+		}
+		if err == nil {
+			i.inner.dispatch([]attempt{a}, received)
+		}
+		return err == nil
 	}
-	i.inner.dispatch([]attempt{a}, received)
-	return true
+}
+
+// late tells whether it is too late to begin an attempt here, and others may make it.
+func (i *island) late(a attempt, inc *escalation.Incident) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	until, ok := i.adopted[a.incident]
+	return ok && escalation.First(inc, &a.delivery) && until.Time().Sub(i.e.store.Now()) < enough(a.delivery)
+}
+
+// leave gives up the pages of an incident that was adopted. If the alerts come
+// again, nobody may have sent them: they are paged here as if they were new.
+func (i *island) leave(a attempt) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for {
+		cur, err := i.inner.load(ctx, a.incident)
+		if err != nil {
+			return
+		}
+		t := txn{partition: cur.partition}
+		if t.incident(i.inner, &cur, escalation.Leave(cur.Incident), i.e.store.Now(), false) != nil {
+			return
+		}
+		switch err := i.inner.commit(ctx, &t); {
+		case errors.Is(err, store.ErrConflict):
+			continue
+		case err == nil:
+			i.inner.dispatch(t.taken, time.Time{})
+			i.known.unlearn(&cur.Incident)
+			i.e.log.Error("a page could not be sent in time while the store is away: whoever reaches the store sends it", "incident", a.incident, "notifier", a.delivery.Channel)
+		}
+		return
+	}
 }
 
 // keepResult keeps what came of a delivery, as far as that saves somebody a

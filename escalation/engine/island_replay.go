@@ -139,6 +139,10 @@ func (i *island) again(ctx context.Context, p uint8, ev event) (err error) {
 	}
 	var then []result
 	if ev.Act != "" {
+		// Since then it may have ended, in time or by somebody's hand.
+		if cur, err := i.e.load(ctx, ev.Incident); err == nil && ev.done(&cur.Incident) {
+			return nil
+		}
 		i.mu.Lock()
 		then = slices.Clone(i.parts[p].results[ev.Incident])
 		i.mu.Unlock()
@@ -202,6 +206,11 @@ func (i *island) forget(ctx context.Context, parts []uint8) {
 		_ = i.inner.store.Commit(ctx, store.Txn{Partition: rec.Key.Partition, Mark: mark(), Writes: []store.Write{{ID: rec.Key.ID, Expect: rec.Version}}})
 	}
 	i.mu.Lock()
+	for id := range i.adopted {
+		if p, _ := escalation.Partition(id); done[p] {
+			delete(i.adopted, id)
+		}
+	}
 	for p := range done {
 		i.parts[p].back, i.parts[p].landed = false, false
 	}
@@ -227,33 +236,33 @@ func (a *again) as(now time.Time) (time.Time, map[string]string) {
 	return now, a.born // the clock was set back
 }
 
-// settle takes new incidents through what came of their pages on the island, and
-// leads from the ids that turned out to be others to those.
+// settle takes incidents through what came of their pages on the island, so that
+// those which the webhook brings are not sent again, and leads from the ids that
+// turned out to be others to those.
 func (a *again) settle(e *Engine, t *txn, w routing.Webhook, incs []loaded, out *escalation.Ingested, now time.Time, env escalation.Env) {
 	if a == nil {
 		return
 	}
 	for n := range out.Incidents {
-		inc := &out.Incidents[n]
+		inc, was := &out.Incidents[n], escalation.Incident{}
 		if n < len(incs) {
-			if inc.StepAt != incs[n].StepAt {
-				*inc = escalation.Resume(*inc, a.at, now)
-			}
-			continue
+			was = incs[n].Incident
 		}
-		if a.born[inc.Subject] == inc.ID {
-			for _, r := range a.results[inc.ID] {
+		if results, ours := a.results[inc.ID]; ours {
+			for _, r := range results {
 				*inc, _ = escalation.Step(*inc, r.Result, a.at, env)
 			}
 			var doubtful []string
-			*inc, doubtful = escalation.Doubt(*inc)
+			*inc, doubtful = escalation.Doubt(*inc, was)
 			a.island.mu.Lock()
 			for _, id := range doubtful {
 				a.island.doubtful[id] = true
 			}
 			a.island.mu.Unlock()
 		}
-		*inc = escalation.Resume(*inc, a.at, now)
+		if n >= len(incs) || inc.StepAt != was.StepAt {
+			*inc = escalation.Resume(*inc, a.at, now)
+		}
 	}
 	for _, subject := range slices.Sorted(maps.Keys(a.born)) {
 		id := a.born[subject]

@@ -20,6 +20,7 @@ import (
 
 	"callchain/escalation"
 	"callchain/escalation/journal"
+	"callchain/escalation/record"
 	"callchain/escalation/store"
 	"callchain/escalation/store/mem"
 	"callchain/notifiers"
@@ -326,6 +327,9 @@ func TestIslandOfOneReplica(t *testing.T) {
 		if _, answer, err := c.Do(t.Context(), here, escalation.Acknowledge{By: ana}); err != nil || answer.Kind != escalation.Recorded {
 			t.Errorf("acknowledge = %+v, %v", answer, err)
 		}
+		if _, answer, err := c.Do(t.Context(), here, escalation.Acknowledge{By: ana}); err != nil || answer.Kind != escalation.Already || !answer.Kept {
+			t.Errorf("acknowledge again = %+v, %v; want it said that it is recorded only", answer, err)
+		}
 		st.away.Store(false)
 		time.Sleep(10 * time.Second)
 		inc := only(t, c.Engine)
@@ -348,7 +352,7 @@ func TestIslandAdoptsPages(t *testing.T) {
 		st := &outage{Store: mem.New()}
 		c := startCastaway(t, st, t.TempDir())
 		began := time.Now()
-		busy := 3
+		busy := 2
 		c.slack.fails(func(notifiers.Message) notifiers.Result {
 			if busy--; busy < 0 {
 				return notifiers.Result{}
@@ -358,7 +362,7 @@ func TestIslandAdoptsPages(t *testing.T) {
 		c.fire(t, "Cut", true, began)
 		st.away.Store(true)
 		time.Sleep(time.Minute)
-		if got := pagesOf(c.slack, "Cut"); len(got) != 1 || got[0].at.Sub(began) > 15*time.Second {
+		if got := pagesOf(c.slack, "Cut"); len(got) != 1 || got[0].at.Sub(began) > escalation.Lease {
 			t.Fatalf("pages %+v; want one soon", got)
 		}
 		st.away.Store(false)
@@ -369,6 +373,174 @@ func TestIslandAdoptsPages(t *testing.T) {
 		inc := only(t, c.Engine)
 		if d := inc.Deliveries[0]; d.Status != escalation.Sent || d.Reached == 0 {
 			t.Errorf("its page is recorded as %+v", d)
+		}
+	})
+}
+
+// Who is cut off cannot know that somebody has answered: it tries a page that was
+// committed for as long as nobody else may send it, and leaves it to them then. If
+// nobody reaches the store, the alert pages here when it comes again.
+func TestAdoptedPagesEndWithTheirLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		shared := mem.New()
+		other := startCastaway(t, &outage{Store: shared.Open()}, t.TempDir())
+		st := &outage{Store: shared.Open()}
+		c := startCastaway(t, st, t.TempDir())
+		down := func(notifiers.Message) notifiers.Result {
+			return notifiers.Result{Verdict: notifiers.Retry, Err: errors.New("busy")}
+		}
+		began, tried := time.Now(), time.Time{}
+		c.slack.fails(func(m notifiers.Message) notifiers.Result {
+			tried = time.Now()
+			return down(m)
+		})
+		c.email.fails(down)
+		c.fire(t, "Cut", true, began)
+		st.away.Store(true)
+		time.Sleep(escalation.Lease + 2*time.Second)
+		inc := only(t, other.Engine)
+		if got := pagesOf(other.slack, "Cut"); len(got) != 1 {
+			t.Fatalf("%d pages by who reaches the store, want one when the lease is over", len(got))
+		}
+		if _, answer, err := other.Do(t.Context(), inc.ID, escalation.Acknowledge{By: ana}); err != nil || answer.Kind != escalation.Done {
+			t.Fatalf("acknowledge = %+v, %v", answer, err)
+		}
+		c.slack.fails(nil)
+		c.email.fails(nil)
+		time.Sleep(5 * time.Minute)
+		if got := append(pagesOf(c.slack, "Cut"), pagesOf(c.email, "Cut")...); len(got) != 0 {
+			t.Errorf("%d pages after the acknowledgement, by who is cut off", len(got))
+		}
+		if d := tried.Sub(began); d < 3*time.Second || d > escalation.Lease {
+			t.Errorf("last tried after %v, want it tried for as long as its lease lasts", d)
+		}
+		c.fire(t, "Cut", true, began) // Alertmanager repeats it
+		time.Sleep(time.Second)
+		if got := pagesOf(c.slack, "Cut"); len(got) != 1 || !got[0].You.MayCome2 {
+			t.Errorf("pages %+v of an alert that comes again, want one that says that it may come twice", got)
+		}
+		st.away.Store(false)
+		time.Sleep(time.Minute)
+		if inc := only(t, other.Engine); inc.State != escalation.Acknowledged {
+			t.Errorf("it is %s after the outage", inc.State)
+		}
+	})
+}
+
+// cutOff is a store that goes away with the commit of a step.
+type cutOff struct {
+	*outage
+	step int
+}
+
+func (s *cutOff) Commit(ctx context.Context, txn store.Txn) error {
+	err := s.outage.Commit(ctx, txn)
+	for _, w := range txn.Writes {
+		var inc escalation.Incident
+		if strings.HasPrefix(w.ID, "i/") && record.Decode(w.Data, &inc) == nil && inc.Position == s.step {
+			s.step = 0
+			s.away.Store(true)
+		}
+	}
+	return err
+}
+
+// A later step is paged by whoever can look whether somebody has answered.
+func TestLaterPagesAreNotAdopted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := &cutOff{&outage{Store: mem.New()}, 2}
+		c := startCastaway(t, st, t.TempDir())
+		c.fire(t, "Slow", true, time.Now())
+		time.Sleep(30 * time.Minute)
+		if !st.away.Load() {
+			t.Fatal("no second step was taken: the test shows nothing")
+		}
+		if got := pagesOf(c.slack, "Slow"); len(got) != 1 {
+			t.Errorf("%d pages on the island, want that of the first step", len(got))
+		}
+		st.away.Store(false)
+		time.Sleep(time.Minute)
+		if got := pagesOf(c.slack, "Slow"); len(got) < 2 {
+			t.Errorf("%d pages after it, want that of the second step too", len(got))
+		}
+	})
+}
+
+// far is a store whose commits take their time.
+type far struct{ *outage }
+
+func (s far) Commit(ctx context.Context, txn store.Txn) error {
+	time.Sleep(50 * time.Millisecond)
+	return s.outage.Commit(ctx, txn)
+}
+
+// What is sent from the island for an incident that it has already is known when
+// the webhook that caused it is gone through.
+func TestOutcomesOfASecondWebhook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := &outage{Store: mem.New()}
+		c := startCastaway(t, far{st}, t.TempDir())
+		st.away.Store(true)
+		w := webhook("Worse", "parsoid", "page", true, time.Now())
+		if err := c.Webhook(t.Context(), "main", w); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		id := pagesOf(c.slack, "Worse")[0].Incident.ID
+		if _, _, err := c.Do(t.Context(), id, escalation.Acknowledge{By: ana}); err != nil {
+			t.Fatal(err)
+		}
+		a := w.Alerts[0]
+		a.Fingerprint++
+		a.Labels = map[string]string{"alertname": "Worse", "service": "parsoid", "severity": "emergency"}
+		w.Alerts = append(w.Alerts, a)
+		if err := c.Webhook(t.Context(), "main", w); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		if n := len(pagesOf(c.email, "Worse")); n != 2 {
+			t.Fatalf("%d mails, want one for each urgency: the test shows nothing", n)
+		}
+		st.away.Store(false)
+		time.Sleep(20 * time.Second)
+		for _, f := range []*fake{c.slack, c.email} {
+			if n := len(pagesOf(f, "Worse")); n != 2 {
+				t.Errorf("%d pages after it was gone through, 2 before", n)
+			}
+		}
+	})
+}
+
+// An acknowledgement that was gone through, and has ended since, does not begin
+// again when its entry comes up a second time.
+func TestEndedAcknowledgementStaysEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		shared, dir, copied := mem.New(), t.TempDir(), t.TempDir()
+		st := &outage{Store: shared.Open()}
+		c := startCastaway(t, st, dir)
+		c.fire(t, "Slow", true, time.Now())
+		time.Sleep(time.Second)
+		inc := only(t, c.Engine)
+		st.away.Store(true)
+		if _, answer, err := c.Do(t.Context(), inc.ID, escalation.Acknowledge{By: ana}); err != nil || answer.Kind != escalation.Recorded {
+			t.Fatalf("acknowledge = %+v, %v", answer, err)
+		}
+		if err := os.CopyFS(filepath.Join(copied, "journal"), os.DirFS(dir)); err != nil {
+			t.Fatal(err)
+		}
+		st.away.Store(false)
+		time.Sleep(20 * time.Second)
+		if _, answer, err := c.Do(t.Context(), inc.ID, escalation.Unacknowledge{By: ana}); err != nil || answer.Kind != escalation.Done {
+			t.Fatalf("unacknowledge = %+v, %v", answer, err)
+		}
+		c.stop()
+		c = startCastaway(t, &outage{Store: shared.Open()}, filepath.Join(copied, "journal"))
+		if c.journal.Backlog() != 1 {
+			t.Fatal("the copy of the journal lacks it: the test shows nothing")
+		}
+		time.Sleep(20 * time.Second)
+		if inc := only(t, c.Engine); inc.State != escalation.Triggered || c.journal.Backlog() != 0 {
+			t.Errorf("it is %s again, %d entries left", inc.State, c.journal.Backlog())
 		}
 	})
 }

@@ -53,6 +53,15 @@ func (k *known) learn(gid string, w routing.Webhook) {
 	}
 }
 
+// unlearn makes the alerts of an incident unknown again.
+func (k *known) unlearn(inc *escalation.Incident) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, e := range inc.Episodes {
+		k.forget(episodeHash(inc.Group, e.Fingerprint))
+	}
+}
+
 func (k *known) forget(h uint64) {
 	delete(k.counted, h)
 	delete(k.lately, h)

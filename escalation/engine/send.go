@@ -86,6 +86,11 @@ func (e *Engine) send(a attempt, received time.Time) {
 		e.drop(a)
 		return
 	}
+	if e.shore != nil && e.shore.late(a, &cur.Incident) {
+		stop()
+		e.shore.leave(a)
+		return
+	}
 	if e.stopping.Err() != nil {
 		stop()
 		e.release(a)
@@ -103,7 +108,7 @@ func (e *Engine) send(a attempt, received time.Time) {
 		res = notifiers.Result{Verdict: notifiers.Refused, Err: errors.New(d.Channel + " is not configured any more")}
 	case down != "":
 		res = notifiers.Result{Verdict: notifiers.Down, Err: errors.New(down)}
-	case late(ctx, d) || left(&cur.Incident, d, e.store.Now()) < min(attemptTimeout(d), escalation.Lease)/2:
+	case late(ctx, d) || left(&cur.Incident, d, e.store.Now()) < enough(d):
 		// What is left of the attempt, or of its lease, is too little to be sure of
 		// an answer: this process stood still, or waited too long for a place.
 		res = notifiers.Result{Verdict: notifiers.Retry, After: time.Second, Err: errWait}
@@ -190,6 +195,9 @@ func late(ctx context.Context, d escalation.Delivery) bool {
 	deadline, ok := ctx.Deadline()
 	return ok && time.Until(deadline) < attemptTimeout(d)/2
 }
+
+// enough is how much of a lease has to be left for an attempt to begin.
+func enough(d escalation.Delivery) time.Duration { return min(attemptTimeout(d), escalation.Lease) / 2 }
 
 // left is what is left of the lease of an attempt. Once it is over, somebody else
 // may make the attempt as well.

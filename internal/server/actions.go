@@ -114,7 +114,9 @@ func (s *Server) act(r *http.Request, v *view) (any, error) {
 	if err := refusalOf(ev, inc, answer, by); err != nil {
 		return nil, err
 	}
-	return show(v, &inc, s.engine.Now()), nil
+	out := show(v, &inc, s.engine.Now())
+	out.Recorded = answer.Kind == escalation.Recorded || answer.Kept
+	return out, nil
 }
 
 // refusalOf is the problem that an answer is; nil if what was asked for is so now.

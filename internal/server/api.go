@@ -101,8 +101,9 @@ type incident struct {
 	SnoozedBy      string             `json:"snoozed_by"`
 	Declared       config.Urgency     `json:"declared_urgency"` // what somebody said it is; "" if nobody did
 	Flapping       bool               `json:"flapping"`
-	ByHand         bool               `json:"by_hand"` // somebody paged: there are no alerts
-	Text           string             `json:"text"`    // of a page by hand
+	ByHand         bool               `json:"by_hand"`  // somebody paged: there are no alerts
+	Text           string             `json:"text"`     // of a page by hand
+	Recorded       bool               `json:"recorded"` // what was just done is on this machine's disk only: Redis is away, the escalation may still happen
 }
 
 type alert struct {

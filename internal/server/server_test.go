@@ -752,7 +752,7 @@ func TestAPIOnTheIsland(t *testing.T) {
 		return escalation.Answer{Kind: escalation.Recorded}, nil
 	}
 	w := b.do("POST", "/api/v1/incidents/0c-k7f3k/ack", `{"by":"ana"}`, "Authorization", "Bearer "+respondToken)
-	if w.Code != 200 || !strings.Contains(w.Body.String(), `"state":""`) || !strings.Contains(w.Body.String(), "ack by ana is recorded") {
+	if w.Code != 200 || !strings.Contains(w.Body.String(), `"state":""`) || !strings.Contains(w.Body.String(), "ack by ana is recorded") || !strings.Contains(w.Body.String(), `"recorded":true`) {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }

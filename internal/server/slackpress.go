@@ -247,6 +247,9 @@ func clock(i escalation.Instant) string { return i.Time().Format("15:04 UTC") }
 func words(a escalation.Answer, who escalation.Actor) string {
 	switch a.Kind {
 	case escalation.Already:
+		if a.Kept {
+			return a.By.String() + " acknowledged at " + clock(a.At) + ". It is recorded; Redis is away, the escalation may still happen."
+		}
 		if a.By.Handle == who.Handle {
 			return "You acknowledged at " + clock(a.At) + " already; nothing changed."
 		}

@@ -21,6 +21,7 @@ const (
 	takeover = escalation.Lease + 2*time.Second                   // one that somebody died over
 	reached  = escalation.Lease + 10*time.Second + 20*time.Second // a person: a lease, a probe or a wait, then their turn
 	skipped  = 25 * time.Second                                   // a step of people whom nothing reaches
+	slowest  = 36 * time.Second                                   // an attempt over a smarthost that does not answer
 	lateCopy = escalation.LateCopy + 15*time.Second
 )
 
@@ -67,6 +68,7 @@ type owed struct {
 	since     time.Time
 	done      time.Time // zero: never
 	channels  []string  // by which it may happen; none: by daemon and store alone
+	instead   []string  // of these only after an attempt over another one
 	within    time.Duration
 	strict    time.Duration // if it was calm before, too
 	ashore    *process      // whose island owes it; nil: the store
@@ -238,13 +240,14 @@ func (w *world) moved(prev, next *version) {
 	}
 
 	// Steps of people whom nothing reaches.
-	if stepped || b.State != escalation.Triggered {
+	asked := stepped || !slices.Equal(a.Asked, b.Asked) // also by hand, in place of the step
+	if asked || b.State != escalation.Triggered {
 		j.settle(j.hopeless, id, now)
 	}
 	if b.Held {
 		delete(j.hopeless, id) // until it is over
 	}
-	if (stepped || a.Held) && !b.Held && b.State == escalation.Triggered && len(b.Asked) > 0 && !slices.ContainsFunc(b.Asked, w.reachable) {
+	if (asked || a.Held) && !b.Held && b.State == escalation.Triggered && len(b.Asked) > 0 && !slices.ContainsFunc(b.Asked, w.reachable) {
 		j.hopeless[id] = &owed{invariant: "I11", what: "going on from a step of " + id + " that reaches nobody (" + strings.Join(b.Asked, ", ") + ")",
 			since: now, within: skipped, channels: []string{"slack+email"}}
 	}
@@ -270,17 +273,22 @@ func (w *world) reachable(who string) bool { return !w.deaf["slack "+who] || !w.
 // owePage notes that a person has to hear of an incident, over any channel and
 // over this one.
 func (w *world) owePage(inc *escalation.Incident, d *escalation.Delivery, now time.Time, ashore *process) {
+	var hears, instead []string
 	owe := func(key, what string, channels ...string) {
 		if o := w.judge.pages[key]; o != nil && o.ashore != nil && ashore == nil {
 			o.ashore, o.since = nil, now // the store has it now
 		} else if o == nil && len(channels) > 0 {
-			w.judge.pages[key] = &owed{invariant: "I1", what: what, since: now, within: reached, channels: channels, ashore: ashore}
+			w.judge.pages[key] = &owed{invariant: "I1", what: what, since: now, within: reached, channels: channels, instead: instead, ashore: ashore}
 		}
 	}
-	var hears []string
 	for _, ch := range []string{"slack", "email"} {
 		if !w.deaf[ch+" "+d.To] {
 			hears = append(hears, ch)
+		}
+		if !slices.ContainsFunc(inc.Deliveries, func(o escalation.Delivery) bool {
+			return o.Kind == escalation.PageDelivery && o.To == d.To && o.Run == d.Run && o.Channel == ch
+		}) {
+			instead = append(instead, ch)
 		}
 	}
 	if slices.ContainsFunc(inc.Deliveries, func(o escalation.Delivery) bool {
@@ -375,10 +383,33 @@ func (w *world) attempting(p *process, channel string, msg notifiers.Message) *a
 			w.violate("I9", "%s sends %s while %s does and holds its lease", p.id, msg.ID, o.p.id)
 		}
 	}
+	if here, there := w.ashore[id], w.histories[id]; asks && !msg.Edit && here != nil && there != nil && p.looks[id].of == here && there.versions[0].at.Before(here.versions[0].at) {
+		w.adopted(p, msg, here, there)
+	}
 	a.ashore = p.looks[id].of != nil && p.looks[id].of == w.ashore[id] && w.histories[id] == nil
 	j.tries[msg.ID] = append(j.tries[msg.ID], a)
 	w.event("%s: %s begins %s attempt %d of %s", channel, p.id, msg.ID, msg.Attempt, id)
 	return a
+}
+
+// adopted looks at a page that is sent from an island though the store has its
+// incident: only first pages may be, and only until others send them. w.mu is held.
+func (w *world) adopted(p *process, msg notifiers.Message, here, there *history) {
+	inc := &here.last().inc
+	if d := inc.Delivery(msg.ID); d != nil && !escalation.First(inc, d) {
+		w.violate("I2", "%s sends %s, the page of a later step of %s, from its island", p.id, msg.ID, inc.ID)
+	}
+	var until escalation.Instant
+	for i := range there.versions {
+		if v := &there.versions[i]; v.by == p {
+			for _, d := range v.inc.Deliveries {
+				until = max(until, d.Until)
+			}
+		}
+	}
+	if escalation.At(w.now()) > until {
+		w.violate("I9", "%s sends %s of %s from its island %v after its lease was over", p.id, msg.ID, inc.ID, w.now().Sub(until.Time()))
+	}
 }
 
 func (w *world) attempted(a *attempt, res notifiers.Result) {
@@ -441,7 +472,7 @@ func (w *world) cause(a *attempt) string {
 		return "" // what came of it is in the journal
 	case len(a.p.losses) > 0 && a.p.losses[len(a.p.losses)-1].After(a.began):
 		return "store failed"
-	case w.lapses[a.incident].After(a.began):
+	case w.lapses[a.incident].After(a.began), w.lapses[a.id].After(a.began):
 		return "store forgot"
 	}
 	return ""
@@ -690,6 +721,9 @@ func (w *world) due(o *owed, now time.Time) {
 			what = append([]string{""}, strings.Split(ch, "+")...)
 		case w.island:
 			within += settling
+		}
+		if slices.Contains(o.instead, ch) {
+			within += slowest
 		}
 		if o.invariant == "I8" {
 			what = append(what, "alertmanager", "restart")

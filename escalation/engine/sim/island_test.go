@@ -207,6 +207,11 @@ func (b *beach) Commit(ctx context.Context, txn store.Txn) error {
 			w.leave(func(key string, o *owed) bool { return strings.HasPrefix(key, id+" ") })
 			continue
 		}
+		for i := range prev.inc.Deliveries { // left to whoever reaches the store
+			if d := &prev.inc.Deliveries[i]; inc.Delivery(d.ID) == nil {
+				w.leave(func(key string, o *owed) bool { return key == id+" "+d.To || key == id+" "+d.To+" "+d.ID })
+			}
+		}
 		if to, from := inc.Place(), prev.inc.Place(); prev.inc.ID != "" && to != from && from.Run == to.Run && from != (escalation.Place{}) {
 			w.violate("I2", "%s goes from step %v to %v on the island", id, from, to)
 		}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"callchain/escalation"
+	"callchain/escalation/record"
 	"callchain/escalation/store"
 )
 
@@ -260,6 +262,12 @@ func (w *world) revert(was store.Record) {
 	}
 	if strings.HasPrefix(was.Key.ID, "p/witness/") {
 		w.receivers = bytes.Contains(was.Data, []byte(`"callchain"`))
+	}
+	var told escalation.Incident
+	if kind := was.Key.ID[:2]; (kind == "n/" || kind == "r/") && record.Decode(recs[0].Data, &told) == nil {
+		for _, d := range told.Deliveries {
+			w.lapses[d.ID] = w.now()
+		}
 	}
 	w.n++
 	err = w.store.Commit(context.Background(), store.Txn{Partition: was.Key.Partition, Mark: [8]byte{0xff, 1, byte(w.n), byte(w.n >> 8), byte(w.n >> 16)},

@@ -119,7 +119,7 @@ type world struct {
 	mutings   []muting
 	ashore    map[string]*history  // incidents as they are on islands
 	alias     map[string]string    // ids of islands that turned out to be others
-	lapses    map[string]time.Time // incidents of which the store forgot something, and when last
+	lapses    map[string]time.Time // incidents of which the store forgot something, and deliveries of notices, and when last
 	marks     map[[8]byte]bool     // of transactions that were applied
 	undos     []undo
 	n         int  // reverts
