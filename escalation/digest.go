@@ -435,6 +435,12 @@ func (inc *Incident) Awaits(handle string) bool {
 	return inc.State == Triggered || inc.Open() && inc.Beside.asks(handle)
 }
 
+// AsksFor tells whether a digest asks for an answer to an incident.
+func (inc *Incident) AsksFor(incident string) bool {
+	m := inc.member(incident)
+	return inc.State == Triggered && m != nil && !m.Over
+}
+
 // stepDigest takes a digest through what can happen to one.
 func (s *stepper) stepDigest(ev Event) Answer {
 	if s.Many == nil {
@@ -445,6 +451,8 @@ func (s *stepper) stepDigest(ev Event) Answer {
 		return s.takeBack(func(d *Delivery) bool { return d.Until.due(s.now) })
 	case Abandoned:
 		return s.takeBack(func(d *Delivery) bool { return d.Until < ev.Before.plus(Lease) })
+	case Unsent:
+		return s.unsent(ev)
 	case Renew:
 		return s.renew(ev)
 	case Result:

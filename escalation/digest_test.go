@@ -216,3 +216,25 @@ func TestDigestToken(t *testing.T) {
 		t.Error("a digest's token passes for an incident's")
 	}
 }
+
+// A message of a digest that was taken and not begun, because the process stops, is
+// due at once.
+func TestUnsentDigest(t *testing.T) {
+	env := commonEnv(t)
+	desk := Desk{Handle: "ana"}
+	asks := []Ask{{Incident: "01-a", Page: 1, Channel: "slack", Address: "U01ANA"}}
+	_, digest, _ := desk.Admit(nil, asks, epoch, 0, "00-digest")
+	next, _ := Step(*digest, RollCall{Soon: true, States: []MemberState{{Incident: "01-a", Gist: "a"}}}, epoch, env)
+	next, taken := Take(next, epoch, func(_ Delivery, now Instant) Instant { return now })
+	if len(taken) != 1 {
+		t.Fatalf("taken %+v", taken)
+	}
+	ev := Unsent{Delivery: taken[0].ID, Attempt: taken[0].Attempt}
+	next, answer := Step(next, ev, epoch, env)
+	if d := next.Deliveries[0]; answer.Kind != Done || d.Status != Pending || !d.At.due(At(epoch)) {
+		t.Errorf("%v: %+v; want it due at once", answer, d)
+	}
+	if again, answer := Step(next, ev, epoch, env); answer.Kind != Unchanged || encode(t, again) != encode(t, next) {
+		t.Errorf("given back twice: %v", answer)
+	}
+}
