@@ -165,12 +165,19 @@ type Acknowledged struct {
 
 // AcknowledgeAll acknowledges the incidents that a revision of a digest asked for,
 // no more and no fewer: each as if it were pressed by itself. may tells whether
-// somebody who is not in an incident's chain any more may take it over.
+// somebody who is not in an incident's chain any more may take it over. While the
+// store is away it is not known which they are: the one answer is the digest's then,
+// Recorded.
 func (e *Engine) AcknowledgeAll(ctx context.Context, digest string, rev uint64, ev escalation.Acknowledge, may func(escalation.Incident) bool) ([]Acknowledged, error) {
+	ctx = store.In(ctx, store.People)
 	l, err := e.load(ctx, digest)
 	if err != nil && e.island != nil {
-		if on, missing := e.island.inner.load(ctx, digest); missing == nil {
+		on, missing := e.island.inner.load(ctx, digest)
+		switch {
+		case missing == nil:
 			l, err = on, nil
+		case isAway(err):
+			return e.island.keepAll(digest, rev, ev, err)
 		}
 	}
 	if err == nil && l.Many == nil {

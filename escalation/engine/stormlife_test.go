@@ -68,6 +68,47 @@ func TestDigestOnTheIsland(t *testing.T) {
 	})
 }
 
+// A digest's button that is pressed while the store is away counts from then: what it
+// showed is known again when the store is back, before any timer goes on.
+func TestDigestPressedOnTheIsland(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := &outage{Store: mem.New()}
+		c := startCastaway(t, st, t.TempDir())
+		began := time.Now()
+		for i := range 9 {
+			if err := c.Webhook(t.Context(), "main", numbered(i, "parsoid", true, began)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(10 * time.Second)
+		s := c.slack.heard("ana").last(t)
+		digest, rev, err := escalation.ParseDigestToken(s.Token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		st.away.Store(true)
+		pressed := time.Now()
+		for range 2 {
+			did, err := c.AcknowledgeAll(t.Context(), digest, rev, escalation.Acknowledge{By: ana}, func(escalation.Incident) bool { return false })
+			if err != nil || len(did) != 1 || did[0].Incident.ID != digest || did[0].Answer.Kind != escalation.Recorded {
+				t.Fatalf("pressed while the store is away: %+v, %v; want it recorded", did, err)
+			}
+		}
+		time.Sleep(time.Hour) // ben's step would be due
+		st.away.Store(false)
+		time.Sleep(30 * time.Second)
+		for _, n := range s.Named {
+			inc, err := c.Incident(t.Context(), n.ID)
+			if err != nil || inc.State != escalation.Acknowledged || inc.Ack.Handle != "ana" || inc.Ack.At.Time().Sub(pressed) > 5*time.Second || inc.Moves > 0 {
+				t.Errorf("%s is %s by %+v after %d steps, %v; want it acknowledged when ana pressed", n.ID, inc.State, inc.Ack, inc.Moves, err)
+			}
+		}
+		if n := c.journal.Backlog(); n != 0 {
+			t.Errorf("%d entries are left in the journal", n)
+		}
+	})
+}
+
 // Whoever acknowledged what only a digest named is asked by a message of its own
 // whether they still are on it: there is no page whose thread it could join.
 func TestQuestionAboutWhatADigestNamed(t *testing.T) {
