@@ -82,7 +82,7 @@ type Member struct {
 
 // Gen is what one revision of a digest asked to acknowledge.
 type Gen struct {
-	Rev  uint64 `json:"v"`
+	Rev  uint64 `json:"v"`           // and those after it, up to the next's
 	Last int    `json:"q"`           // Seq of the newest member then
 	Open []int  `json:"o,omitempty"` // Seqs of those it named that were open
 }
@@ -349,8 +349,10 @@ func (s *stepper) look(ev RollCall) Answer {
 	if gist != many.Gist {
 		s.Rev++
 		many.Gist, many.Shown = gist, shown
-		many.Gens = append(many.Gens, Gen{Rev: s.Rev, Last: many.Last, Open: open})
-		many.Gens = many.Gens[max(0, len(many.Gens)-keepGens):]
+		if g := many.gen(s.Rev); g == nil || g.Last != many.Last || !slices.Equal(g.Open, open) {
+			many.Gens = append(many.Gens, Gen{Rev: s.Rev, Last: many.Last, Open: open})
+			many.Gens = many.Gens[max(0, len(many.Gens)-keepGens):]
+		}
 	}
 	if len(open) == 0 {
 		s.endDigest(byOthers)
@@ -423,16 +425,32 @@ func (s *stepper) named(d *Delivery) {
 	if first == nil {
 		return
 	}
-	for _, g := range s.Many.Gens {
-		if g.Rev == d.Sending {
-			first.Done = max(first.Done, g.Last)
+	if g := s.Many.gen(d.Sending); g != nil {
+		first.Done = max(first.Done, g.Last)
+	}
+}
+
+// gen is what a revision asked for: nil when it is too old to be known. One that only
+// changed how something is said has none of its own, so that a link in a mail is
+// good for as long as possible.
+func (m *Many) gen(rev uint64) *Gen {
+	for i := range slices.Backward(m.Gens) {
+		if m.Gens[i].Rev <= rev {
+			return &m.Gens[i]
 		}
 	}
+	return nil
 }
 
 // Awaits tells whether a person is asked for an answer, as far as they were paged.
 func (inc *Incident) Awaits(handle string) bool {
 	return inc.State == Triggered || inc.Open() && inc.Beside.asks(handle)
+}
+
+// AsksFor tells whether a digest asks for an answer to an incident.
+func (inc *Incident) AsksFor(incident string) bool {
+	m := inc.member(incident)
+	return inc.State == Triggered && m != nil && !m.Over
 }
 
 // stepDigest takes a digest through what can happen to one.
@@ -445,6 +463,8 @@ func (s *stepper) stepDigest(ev Event) Answer {
 		return s.takeBack(func(d *Delivery) bool { return d.Until.due(s.now) })
 	case Abandoned:
 		return s.takeBack(func(d *Delivery) bool { return d.Until < ev.Before.plus(Lease) })
+	case Unsent:
+		return s.unsent(ev)
 	case Renew:
 		return s.renew(ev)
 	case Result:
@@ -465,16 +485,14 @@ func (s *stepper) stepDigest(ev Event) Answer {
 // AskedFor are the incidents that a revision of a digest asked to acknowledge; false
 // when it is too old to be known.
 func (m *Many) AskedFor(rev uint64) (incidents []string, known bool) {
-	for _, g := range m.Gens {
-		if g.Rev != rev {
-			continue
-		}
-		for _, member := range m.Members {
-			if slices.Contains(g.Open, member.Seq) {
-				incidents = append(incidents, member.Incident)
-			}
-		}
-		return incidents, true
+	g := m.gen(rev)
+	if g == nil {
+		return nil, false
 	}
-	return nil, false
+	for _, member := range m.Members {
+		if slices.Contains(g.Open, member.Seq) {
+			incidents = append(incidents, member.Incident)
+		}
+	}
+	return incidents, true
 }

@@ -216,3 +216,51 @@ func TestDigestToken(t *testing.T) {
 		t.Error("a digest's token passes for an incident's")
 	}
 }
+
+// A message of a digest that was taken and not begun, because the process stops, is
+// due at once.
+func TestUnsentDigest(t *testing.T) {
+	env := commonEnv(t)
+	desk := Desk{Handle: "ana"}
+	asks := []Ask{{Incident: "01-a", Page: 1, Channel: "slack", Address: "U01ANA"}}
+	_, digest, _ := desk.Admit(nil, asks, epoch, 0, "00-digest")
+	next, _ := Step(*digest, RollCall{Soon: true, States: []MemberState{{Incident: "01-a", Gist: "a"}}}, epoch, env)
+	next, taken := Take(next, epoch, func(_ Delivery, now Instant) Instant { return now })
+	if len(taken) != 1 {
+		t.Fatalf("taken %+v", taken)
+	}
+	ev := Unsent{Delivery: taken[0].ID, Attempt: taken[0].Attempt}
+	next, answer := Step(next, ev, epoch, env)
+	if d := next.Deliveries[0]; answer.Kind != Done || d.Status != Pending || !d.At.due(At(epoch)) {
+		t.Errorf("%v: %+v; want it due at once", answer, d)
+	}
+	if again, answer := Step(next, ev, epoch, env); answer.Kind != Unchanged || encode(t, again) != encode(t, next) {
+		t.Errorf("given back twice: %v", answer)
+	}
+}
+
+// A link in a mail is good for as long as what it acknowledges is what is shown,
+// however often a time or a name in the list changes.
+func TestLinksOfADigestLast(t *testing.T) {
+	env := commonEnv(t)
+	asks := []Ask{{Incident: "01-a", Page: 1, Channel: "email", Address: "ana@example.org"}, {Incident: "01-b", Page: 1, Channel: "email", Address: "ana@example.org"}}
+	_, d, _ := Desk{Handle: "ana"}.Admit(nil, asks, epoch, 0, "00-digest")
+	digest, now, mailed := *d, epoch, uint64(0)
+	for i := range 3 * keepGens {
+		roll := RollCall{Soon: true, States: []MemberState{{Incident: "01-a", Gist: fmt.Sprint(i)}, {Incident: "01-b", Gist: "b"}}}
+		digest, _ = Step(digest, roll, now, env)
+		if i == 0 {
+			mailed = digest.Many.Gens[0].Rev
+		}
+		now = now.Add(10 * time.Second)
+	}
+	if got, ok := digest.Many.AskedFor(mailed); !ok || len(got) != 2 {
+		t.Errorf("the first mail's link is for %v, %v; want both", got, ok)
+	}
+	digest, _ = Step(digest, RollCall{Soon: true, States: []MemberState{{Incident: "01-a", Over: true}}}, now, env)
+	for rev, want := range map[uint64]int{mailed - 1: 0, mailed: 2, digest.Rev - 1: 2, digest.Rev: 1} {
+		if got, ok := digest.Many.AskedFor(rev); len(got) != want || ok != (want > 0) {
+			t.Errorf("revision %d asked for %v, %v; want %d", rev, got, ok, want)
+		}
+	}
+}

@@ -260,6 +260,11 @@ func (s *stepper) arrived(d *Delivery, ref Ref) {
 	if d.Reached == 0 {
 		d.Reached = s.now
 	}
+	if d.Kind == PageDelivery { // it may have been in a digest that is lost
+		if d.In = ""; ref.Channel == DigestRef {
+			d.In = ref.TS
+		}
+	}
 	switch {
 	case d.Kind == ThreadDelivery:
 		d.Done = int(d.Sending)
@@ -280,9 +285,6 @@ func (s *stepper) arrived(d *Delivery, ref Ref) {
 		d.Rev = d.Sending
 	case d.Kind == PageDelivery:
 		d.Ref = ref
-		if ref.Channel == DigestRef {
-			d.In = ref.TS
-		}
 	default:
 		// Sent once, never edited: nothing more to remember.
 		s.forget(d.ID)

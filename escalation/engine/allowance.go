@@ -57,7 +57,7 @@ func weigh(inc *escalation.Incident, d *escalation.Delivery) weight {
 		if d.Position > 1 || d.Round > 1 {
 			w.reserve = 4
 		}
-	case escalation.ReminderDelivery, escalation.ToldDelivery:
+	case escalation.ReminderDelivery, escalation.ToldDelivery, escalation.QuestionDelivery:
 		w.reserve = 4
 	case escalation.BoardDelivery, escalation.NoticeDelivery, escalation.ReportDelivery:
 		w.reserve = 12

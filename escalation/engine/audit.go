@@ -70,7 +70,7 @@ func (e *Engine) audit(ctx context.Context) error {
 	var broken []store.Record
 	var damage error
 	seen := 0
-	for _, prefix := range []string{"i/", "g/", "n/", "r/", "b/"} {
+	for _, prefix := range []string{"i/", "g/", "m/", "n/", "r/", "b/"} {
 		err := e.store.Scan(ctx, prefix, func(rec store.Record) bool {
 			if seen++; seen%auditPiece == 0 {
 				pause(ctx, auditPause) // pages come before this
@@ -112,7 +112,7 @@ func (e *Engine) audit(ctx context.Context) error {
 // needsWake tells whether a record has to have a wake-up.
 func (e *Engine) needsWake(rec store.Record) (bool, error) {
 	switch kind, _, _ := cutKind(rec.Key.ID); kind {
-	case "i", "n", "r":
+	case "i", "m", "n", "r":
 		l, err := e.decodeIncident(rec)
 		return err == nil && l.Wake() != 0, err
 	case "b":

@@ -14,7 +14,7 @@ import (
 func (e *Engine) tellCure(d escalation.Delivery, why string) {
 	who, stays := d.Address, "Meanwhile what belongs there goes to notifiers.slack.channel, if there is one."
 	switch d.Kind {
-	case escalation.PageDelivery, escalation.ReminderDelivery, escalation.ToldDelivery:
+	case escalation.PageDelivery, escalation.ReminderDelivery, escalation.ToldDelivery, escalation.QuestionDelivery, escalation.DigestDelivery:
 		who, stays = d.To, "Meanwhile they are paged over another channel, or, without one, the next step follows at once."
 	case escalation.ReportDelivery:
 		stays = "The weekly report does not come there."

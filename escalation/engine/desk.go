@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"callchain/config"
@@ -31,6 +32,7 @@ type desk struct {
 	busy  bool
 	queue []question
 	known *loadedDesk     // as it was committed last; nil: not known
+	doubt atomic.Bool     // whether what is known is in the store
 	blind escalation.Desk // what was let through while the store could not be asked
 
 	reading sync.Mutex
@@ -125,6 +127,9 @@ func (e *Engine) decide(ctx context.Context, handle string, k *desk, batch []que
 	limit := e.snap.Load().Config.Notifiers.MaxPagesPerMinute.V
 	known := k.known // only whoever is busy answering touches it
 	k.known = nil
+	if k.doubt.Swap(false) {
+		known = nil
+	}
 	for {
 		if known == nil {
 			var err error
@@ -193,7 +198,7 @@ func (e *Engine) commitDesk(ctx context.Context, from, next *loadedDesk, digest 
 		return nil, fmt.Errorf("encode the desk of %s: %w", next.Handle, err)
 	}
 	if from.version == 0 || string(data) != string(before) {
-		t.writes = append(t.writes, store.Write{ID: key, Expect: from.version, Data: data})
+		t.writes = append(t.writes, store.Write{ID: key, Expect: from.version, Data: data, Wake: now.Add(escalation.DigestRetention)})
 		next.version = from.version + 1
 	}
 	t.urgent = true // a page waits for it
@@ -229,7 +234,7 @@ func (e *Engine) loadDesk(ctx context.Context, handle string) (*loadedDesk, erro
 	switch l, err := e.load(ctx, k.Digest); {
 	case err == nil && l.Kind == escalation.Digest:
 		k.digest = &l
-	case err == nil, errors.Is(err, ErrNotFound), errors.Is(err, errUnreadable), errors.Is(err, store.ErrCorrupt):
+	case err == nil, lost(err):
 	default:
 		return nil, err
 	}
@@ -288,9 +293,11 @@ func (e *Engine) crowded(ctx context.Context, inc *escalation.Incident, d *escal
 				return wait, true, nil
 			case escalation.Strange:
 			}
-		} else if !errors.Is(err, ErrNotFound) {
+		} else if !lost(err) {
 			e.log.Warn("what became of a page in a digest cannot be read; it is asked again", "incident", inc.ID, "digest", id, "err", err)
 			return wait, true, nil
+		} else {
+			e.desks.at(d.To).doubt.Store(true)
 		}
 	}
 	id, err := e.admit(ctx, d.To, ask)

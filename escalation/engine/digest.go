@@ -77,7 +77,7 @@ func (e *Engine) member(ctx context.Context, id string) (escalation.Incident, bo
 	switch {
 	case err == nil:
 		return l.Incident, true, nil
-	case errors.Is(err, ErrNotFound), errors.Is(err, errUnreadable), errors.Is(err, store.ErrCorrupt):
+	case lost(err):
 		return l.Incident, false, nil
 	}
 	return l.Incident, false, err
@@ -132,13 +132,25 @@ func (e *Engine) list(ctx context.Context, snap *Snapshot, digest *escalation.In
 	return nil
 }
 
-// ringAgain lets a digest ring for one of its incidents that reminds.
-func (e *Engine) ringAgain(ctx context.Context, digest string) notifiers.Result {
-	_, _, err := e.apply(ctx, digest, escalation.Again{}, nil, false)
-	if err != nil && !errors.Is(err, ErrNotFound) {
-		return notifiers.Result{Verdict: notifiers.Retry, After: 2 * time.Second, Err: errWait}
+// ringAgain lets a digest ring for one of its incidents that reminds; false when the
+// digest does not ask for it any more, so that it has to ring by itself.
+func (e *Engine) ringAgain(ctx context.Context, digest, incident string) (res notifiers.Result, ok bool) {
+	l, err := e.load(ctx, digest)
+	switch {
+	case lost(err), err == nil && !l.AsksFor(incident):
+		return res, false
+	case err == nil:
+		_, _, err = e.apply(ctx, digest, escalation.Again{}, &l, false)
 	}
-	return notifiers.Result{Ref: notifiers.Ref{Channel: escalation.DigestRef, TS: digest}}
+	if err != nil {
+		return notifiers.Result{Verdict: notifiers.Retry, After: 2 * time.Second, Err: errWait}, true
+	}
+	return notifiers.Result{Ref: notifiers.Ref{Channel: escalation.DigestRef, TS: digest}}, true
+}
+
+// lost tells whether a record is gone, or as good as gone.
+func lost(err error) bool {
+	return errors.Is(err, ErrNotFound) || errors.Is(err, errUnreadable) || errors.Is(err, store.ErrCorrupt)
 }
 
 // ErrOldDigest is returned for a list that is not kept any more.
@@ -153,12 +165,19 @@ type Acknowledged struct {
 
 // AcknowledgeAll acknowledges the incidents that a revision of a digest asked for,
 // no more and no fewer: each as if it were pressed by itself. may tells whether
-// somebody who is not in an incident's chain any more may take it over.
+// somebody who is not in an incident's chain any more may take it over. While the
+// store is away it is not known which they are: the one answer is the digest's then,
+// Recorded.
 func (e *Engine) AcknowledgeAll(ctx context.Context, digest string, rev uint64, ev escalation.Acknowledge, may func(escalation.Incident) bool) ([]Acknowledged, error) {
+	ctx = store.In(ctx, store.People)
 	l, err := e.load(ctx, digest)
 	if err != nil && e.island != nil {
-		if on, lost := e.island.inner.load(ctx, digest); lost == nil {
+		on, missing := e.island.inner.load(ctx, digest)
+		switch {
+		case missing == nil:
 			l, err = on, nil
+		case isAway(err):
+			return e.island.keepAll(digest, rev, ev, err)
 		}
 	}
 	if err == nil && l.Many == nil {

@@ -193,10 +193,20 @@ func (e *Engine) Do(ctx context.Context, id string, ev escalation.Event) (escala
 	fault.Here("ack.before")
 	defer fault.Here("ack.after")
 	ctx = store.In(ctx, store.People)
+	do := e.do
 	if e.island != nil {
-		return e.island.do(ctx, id, ev)
+		do = e.island.do
 	}
-	return e.do(ctx, id, ev)
+	inc, answer, err := do(ctx, id, ev)
+	if err == nil && !forPeople(inc.Kind) {
+		err = ErrNotFound
+	}
+	return inc, answer, err
+}
+
+// forPeople tells whether a record that is kept as an incident is one for people.
+func forPeople(k escalation.Kind) bool {
+	return k != escalation.Notice && k != escalation.Report && k != escalation.Digest
 }
 
 func (e *Engine) do(ctx context.Context, id string, ev escalation.Event) (escalation.Incident, escalation.Answer, error) {
@@ -333,7 +343,7 @@ func (e *Engine) Incident(ctx context.Context, id string) (escalation.Incident, 
 			return inc, nil
 		}
 	}
-	if err == nil && (l.Kind == escalation.Notice || l.Kind == escalation.Report || l.Kind == escalation.Digest) {
+	if err == nil && !forPeople(l.Kind) {
 		err = ErrNotFound
 	}
 	return l.Incident, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -334,7 +335,8 @@ func (i *island) page(ctx context.Context) {
 func (i *island) pageDue(ctx context.Context, rec store.Record) {
 	defer i.inner.contain("page from the island", rec.Key.ID)
 	l, err := i.inner.decodeIncident(rec)
-	if rec.Key.ID[0] != 'i' || err != nil {
+	digest := strings.HasPrefix(rec.Key.ID, "m/")
+	if !digest && !strings.HasPrefix(rec.Key.ID, "i/") || err != nil {
 		// Groups and the like have nothing to do here.
 		_ = i.inner.store.Commit(ctx, store.Txn{Partition: rec.Key.Partition, Mark: mark(), Writes: []store.Write{{ID: rec.Key.ID, Expect: rec.Version, Data: rec.Data}}})
 		return
@@ -343,6 +345,12 @@ func (i *island) pageDue(ctx context.Context, rec store.Record) {
 	back := i.parts[rec.Key.Partition].back
 	i.mu.Unlock()
 	if back {
+		return
+	}
+	if digest {
+		if err := i.inner.dueDigest(ctx, rec); err != nil && ctx.Err() == nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, store.ErrConflict) {
+			i.e.log.Error("a digest on the island could not be looked at; it is tried again", "digest", l.ID, "err", err)
+		}
 		return
 	}
 	// Attempts whose lease ends now are over.

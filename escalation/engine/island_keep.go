@@ -32,7 +32,8 @@ type event struct {
 	Beat string `json:"beat,omitempty"` // the key of the heartbeat's record
 
 	Incident string             `json:"incident,omitempty"`
-	Act      string             `json:"act,omitempty"` // ack, resolve, escalate
+	Act      string             `json:"act,omitempty"` // ack, resolve, escalate; ack_all: Incident is a digest
+	Rev      uint64             `json:"rev,omitempty"` // ack_all: the digest's
 	By       escalation.Actor   `json:"by,omitzero"`
 	TakeOver bool               `json:"take_over,omitempty"`
 	Stranger bool               `json:"stranger,omitempty"`
@@ -96,6 +97,27 @@ func actOf(id string, ev escalation.Event, at time.Time) (event, bool) {
 		return out, false
 	}
 	return out, true
+}
+
+const ackAll = "ack_all"
+
+// keepAll keeps that somebody acknowledged what a digest in the store showed.
+func (i *island) keepAll(digest string, rev uint64, ev escalation.Acknowledge, why error) ([]Acknowledged, error) {
+	p, ok := escalation.Partition(digest)
+	if !ok {
+		return nil, ErrNotFound
+	}
+	i.lose(p, why)
+	kept, _ := actOf(digest, ev, i.e.store.Now())
+	kept.Act, kept.Rev = ackAll, rev
+	if err := i.keep(p, kept); err != nil {
+		return nil, fmt.Errorf("keep what was answered while the store is away: %w", err)
+	}
+	i.show()
+	return []Acknowledged{{
+		Incident: escalation.Incident{ID: digest, Kind: escalation.Digest},
+		Answer:   escalation.Answer{Kind: escalation.Recorded, By: kept.By, At: kept.At},
+	}}, nil
 }
 
 // result is what came of a delivery of an incident.

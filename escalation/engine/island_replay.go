@@ -130,6 +130,9 @@ func (i *island) again(ctx context.Context, p uint8, ev event) (err error) {
 		}
 		return i.e.beat(ctx, *h, ev.At.Time())
 	}
+	if ev.Act == ackAll {
+		return i.againAll(ctx, ev)
+	}
 	do := ev.act()
 	if ev.Result != nil {
 		do = *ev.Result
@@ -147,12 +150,7 @@ func (i *island) again(ctx context.Context, p uint8, ev event) (err error) {
 		then = slices.Clone(i.parts[p].results[ev.Incident])
 		i.mu.Unlock()
 	}
-	inc, answer, err := i.e.applyAt(ctx, ev.Incident, do, nil, false, ev.At.Time(), then...)
-	if ack, is := do.(escalation.Acknowledge); is && err == nil && answer.Kind == escalation.NotInChain && !ack.TakeOver &&
-		slices.ContainsFunc(inc.Paged, func(p escalation.Paged) bool { return p.Handle == ack.By.Handle }) {
-		ack.TakeOver = true // whoever was paged may; the chain changed since
-		_, answer, err = i.e.applyAt(ctx, ev.Incident, ack, nil, false, ev.At.Time(), then...)
-	}
+	answer, err := i.doAt(ctx, ev.Incident, do, ev.At.Time(), then...)
 	switch {
 	case errors.Is(err, ErrNotFound) && ev.Act != "":
 		return fmt.Errorf("%s by %s: %w", ev.Act, ev.By.Handle, errUnborn)
@@ -162,6 +160,40 @@ func (i *island) again(ctx context.Context, p uint8, ev event) (err error) {
 		i.e.log.Warn("what was answered while the store was away changed nothing", "incident", ev.Incident, "by", ev.By.Handle, "answer", string(answer.Kind))
 	}
 	return err
+}
+
+// doAt does what somebody did at an instant. Whoever was paged may; the chain may have
+// changed since.
+func (i *island) doAt(ctx context.Context, id string, do escalation.Event, at time.Time, then ...result) (escalation.Answer, error) {
+	inc, answer, err := i.e.applyAt(ctx, id, do, nil, false, at, then...)
+	if ack, is := do.(escalation.Acknowledge); is && err == nil && answer.Kind == escalation.NotInChain && !ack.TakeOver &&
+		slices.ContainsFunc(inc.Paged, func(p escalation.Paged) bool { return p.Handle == ack.By.Handle }) {
+		ack.TakeOver = true
+		_, answer, err = i.e.applyAt(ctx, id, ack, nil, false, at, then...)
+	}
+	return answer, err
+}
+
+// againAll acknowledges what a digest showed when somebody pressed.
+func (i *island) againAll(ctx context.Context, ev event) error {
+	l, err := i.e.load(ctx, ev.Incident)
+	if err == nil && l.Many == nil {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return fmt.Errorf("acknowledge what a digest showed: %w", err)
+	}
+	ids, known := l.Many.AskedFor(ev.Rev)
+	if !known {
+		return ErrOldDigest
+	}
+	ack := escalation.Acknowledge{By: ev.By, TakeOver: ev.TakeOver, Stranger: ev.Stranger}
+	for _, id := range ids {
+		if _, err := i.doAt(ctx, id, ack, ev.At.Time()); err != nil && !lost(err) {
+			return err
+		}
+	}
+	return nil
 }
 
 // unborn are the ids of which the store has no record: a webhook that is gone

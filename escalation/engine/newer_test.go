@@ -231,6 +231,7 @@ func TestGoldenRecords(t *testing.T) {
 	kinds := map[string]any{
 		"incident": &escalation.Incident{}, "group": &escalation.Group{}, "facts": &report.Facts{},
 		"heartbeat": &escalation.Heartbeat{}, "watch": &escalation.Watch{}, "weekly": &weeklyRecord{},
+		"desk": &escalation.Desk{}, "digest": &escalation.Incident{}, "allowance": &escalation.Allowance{},
 	}
 	now := filepath.Join("testdata", "records", fmt.Sprint("schema", escalation.Schema))
 	if *newGolden {

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -269,8 +270,10 @@ func (e *Engine) due(rec store.Record) {
 			break
 		}
 		err = e.dueWeekly(ctx, rec)
-	default:
+	case "a", "d", "f", "k", "q": // they are kept for a time, and that is over
 		err = e.store.Commit(ctx, store.Txn{Partition: rec.Key.Partition, Mark: mark(), Writes: []store.Write{{ID: rec.Key.ID, Expect: rec.Version}}})
+	default:
+		err = fmt.Errorf("look at %s: %w: its kind is not known", rec.Key.ID, errNewer)
 	}
 	switch {
 	case errors.Is(err, errUnreadable):

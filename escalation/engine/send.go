@@ -116,8 +116,10 @@ func (e *Engine) send(a attempt, received time.Time) {
 		res = crowded
 	default:
 		if page := cur.Delivery(d.Parent); d.Kind == escalation.ReminderDelivery && page != nil && page.In != "" {
-			res = e.ringAgain(ctx, page.In)
-			break
+			var rang bool
+			if res, rang = e.ringAgain(ctx, page.In, cur.ID); rang {
+				break
+			}
 		}
 		if wait := e.turn(&cur.Incident, &d); wait > 0 {
 			res = notifiers.Result{Verdict: notifiers.Retry, After: wait, Err: errWait}

@@ -217,7 +217,8 @@ func (t *turns) prune(now escalation.Instant) {
 
 // conversation is where a delivery is heard, for pacing.
 func conversation(d escalation.Delivery) string {
-	if d.Kind == escalation.PageDelivery || d.Kind == escalation.ReminderDelivery || d.Kind == escalation.DigestDelivery {
+	switch d.Kind {
+	case escalation.PageDelivery, escalation.ReminderDelivery, escalation.QuestionDelivery, escalation.DigestDelivery:
 		return d.Channel + " person " + d.To
 	}
 	return d.Channel + " " + d.Address

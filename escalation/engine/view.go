@@ -36,7 +36,7 @@ func (e *Engine) message(snap *Snapshot, inc *escalation.Incident, d escalation.
 		msg.Notice = &notifiers.Text{Title: inc.Title, Body: notifiers.Untrusted(inc.Body)}
 		return msg
 	}
-	if p := inc.Delivery(d.Parent); p != nil {
+	if p := inc.Delivery(d.Parent); p != nil && p.In == "" { // what a digest names has no thread of its own
 		msg.Ref, msg.Edit = notifiers.Ref{Channel: p.Ref.Channel, TS: p.Ref.TS}, false
 	}
 	if d.Kind == escalation.ReportDelivery {

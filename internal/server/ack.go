@@ -123,7 +123,7 @@ func (s *Server) ackDigestPage(ctx context.Context, w http.ResponseWriter, diges
 		ackSay(w, http.StatusServiceUnavailable, "Not acknowledged", "Not all of it could be stored: what is not goes on. Go back and press again, or answer in Slack.")
 		return
 	}
-	ackSay(w, http.StatusOK, "Acknowledged", said)
+	ackSay(w, http.StatusOK, "Your answer", said) // part of it may have changed nothing
 }
 
 // ackClaim reads what the link says, or answers why it is not honoured.

@@ -45,6 +45,9 @@ func (s *Server) ackDigest(ctx context.Context, digest string, rev uint64, ev es
 	case err != nil:
 		return "", fmt.Errorf("digest %s: %w", digest, err)
 	}
+	if len(did) == 1 && did[0].Incident.ID == digest {
+		return words(did[0].Answer, ev.By), nil
+	}
 	for _, d := range did {
 		if d.Err != nil && !errors.Is(d.Err, engine.ErrNotFound) {
 			return "", fmt.Errorf("digest %s: incident %s: %w", digest, d.Incident.ID, d.Err)

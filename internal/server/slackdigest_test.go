@@ -50,6 +50,8 @@ func TestSlackAckAll(t *testing.T) {
 		{"a digest that is gone", "U01ANA", token, nil, engine.ErrNotFound, 200, "d2-mfoh47odak 7 ana slack false", "does not know this digest"},
 		{"an old list", "U01ANA", token, nil, engine.ErrOldDigest, 200, "d2-mfoh47odak 7 ana slack false", "Use the digest's newest message"},
 		{"the store is away", "U01ANA", token, nil, errStore, 503, "d2-mfoh47odak 7 ana slack false", ""},
+		{"Redis is away", "U01ANA", token, []engine.Acknowledged{{Incident: escalation.Incident{ID: "d2-mfoh47odak"}, Answer: escalation.Answer{Kind: escalation.Recorded}}}, nil,
+			200, "d2-mfoh47odak 7 ana slack false", "Recorded; Redis is away, the escalation may still happen."},
 		{"one is not stored", "U01ANA", token, failed, nil, 503, "d2-mfoh47odak 7 ana slack false", ""},
 		{"an incident's token", "U01ANA", "v1|0c-k7f3k|1|1|1", nil, nil, 400, "", ""},
 		{"no token", "U01ANA", "d1|x", nil, nil, 400, "", ""},
@@ -84,7 +86,7 @@ func TestAckLinkOfADigest(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		w := b.do("POST", "/ack/"+token, form(page), "Content-Type", formType)
-		if w.Code != 200 || !slices.Equal(b.engine.asks, []string{"d2-mfoh47odak 7 ana email false"}) || !strings.Contains(w.Body.String(), "You acknowledged 2 incidents.") {
+		if w.Code != 200 || !slices.Equal(b.engine.asks, []string{"d2-mfoh47odak 7 ana email false"}) || !strings.Contains(w.Body.String(), "You acknowledged 2 incidents.") || strings.Contains(w.Body.String(), "<h1>Acknowledged") {
 			t.Errorf("press: %d, asked %q: %s", w.Code, b.engine.asks, w.Body)
 		}
 		b.engine.digest = func(escalation.Acknowledge) ([]engine.Acknowledged, error) { return nil, errors.New("away") }

@@ -107,6 +107,9 @@ func view(m notifiers.Message) letter {
 	if acknowledgeable(m) {
 		if link, ok := notifiers.Link(notifiers.Untrusted(m.You.AckURL)); ok {
 			v.AckURL, v.AckLabel, v.Acts = link, "Acknowledge", true
+			if m.Kind == notifiers.Question { // whoever presses has it already
+				v.AckLabel = "Still on it"
+			}
 		}
 	}
 	return v
