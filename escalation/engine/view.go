@@ -36,7 +36,8 @@ func (e *Engine) message(snap *Snapshot, inc *escalation.Incident, d escalation.
 		msg.Notice = &notifiers.Text{Title: inc.Title, Body: notifiers.Untrusted(inc.Body)}
 		return msg
 	}
-	if p := inc.Delivery(d.Parent); p != nil {
+	// A page that a digest names is no message of its own: there is no thread to join.
+	if p := inc.Delivery(d.Parent); p != nil && p.Ref.Channel != escalation.DigestRef {
 		msg.Ref, msg.Edit = notifiers.Ref{Channel: p.Ref.Channel, TS: p.Ref.TS}, false
 	}
 	if d.Kind == escalation.ReportDelivery {
