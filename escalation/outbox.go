@@ -215,7 +215,7 @@ func (s *stepper) putOff(d *Delivery, r Result) {
 		return
 	}
 	if d.In != r.Ref.TS && !slices.ContainsFunc(s.Deliveries, func(o Delivery) bool { return o.In == r.Ref.TS && o.Nr == d.Nr }) {
-		s.note(d.To+" is paged for more than one minute holds: this one is named in a digest of theirs", "")
+		s.note("too many incidents page "+d.To+" at once: a digest names this one", "")
 	}
 	d.In = r.Ref.TS
 }

@@ -165,7 +165,7 @@ func (e *Engine) decide(ctx context.Context, handle string, k *desk, batch []que
 		k.known = committed
 		if opened {
 			e.metrics.digests.Inc()
-			e.log.Warn("more incidents page somebody than one minute holds: the rest is named in a digest", "person", handle, "digest", digest.ID, "limit", limit)
+			e.log.Warn("somebody is paged for too many incidents at once: a digest names the rest", "person", handle, "digest", digest.ID, "limit", limit)
 		}
 		return nil
 	}

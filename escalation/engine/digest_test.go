@@ -191,6 +191,24 @@ func TestDigest(t *testing.T) {
 		if got := len(b.email.heard("ana").posts); got != 1 {
 			t.Errorf("%d mails of the digest; want it alone, since ana knows that it is over", got)
 		}
+
+		// "Still on it?" joins the thread of the page; what a digest named has none.
+		time.Sleep(17 * time.Hour)
+		for name, f := range map[string]*fake{"slack": b.slack, "email": b.email} {
+			asked := 0
+			for _, d := range f.all() {
+				if d.Kind != notifiers.Question {
+					continue
+				}
+				asked++
+				if d.Ref != (notifiers.Ref{}) {
+					t.Errorf("%s: the question of %s goes into the thread %+v of a page that was never sent", name, d.Incident.ID, d.Ref)
+				}
+			}
+			if asked != many-6 {
+				t.Errorf("%s: %d questions for %d acknowledgements", name, asked, many-6)
+			}
+		}
 	})
 }
 

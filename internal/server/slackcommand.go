@@ -291,7 +291,7 @@ func (s *Server) commandPage(ctx context.Context, in typed) (slack.Answer, error
 func (s *Server) commandOverride(_ context.Context, _ typed) (slack.Answer, error) {
 	return slack.Answer{
 		Title: "Standing in for a colleague",
-		Lines: []slack.AnswerLine{{Before: "It is done in the catalog for now: add an override to the schedule, and have it reviewed and loaded."}},
+		Lines: []slack.AnswerLine{{Before: "There is no command for it yet. Add an override to the schedule in the catalog, and have it reviewed and loaded:"}},
 		Sheet: "schedules:\n  - name: the-schedule\n    overrides:\n      - {member: who-stands-in, from: 2026-11-20T00:00:00, to: 2026-11-21T00:00:00}",
 		Last:  "For one incident use Reassign… or Escalate to… on its message.",
 	}, nil

@@ -178,7 +178,7 @@ func html(m notifiers.Message) (string, error) {
 // subject is the same for every mail of an incident: mailboxes thread by it.
 func subject(m notifiers.Message) string {
 	if m.Kind == notifiers.Digest {
-		return notifiers.Clean("[callchain "+m.Incident.ID+"] alert storm: more incidents than pages", maxSubject)
+		return notifiers.Clean("[callchain "+m.Incident.ID+"] alert storm: many incidents in one mail", maxSubject)
 	}
 	if m.Kind == notifiers.Notice || m.Kind == notifiers.Report {
 		return notifiers.Clean("[callchain] "+notifiers.Headline(m), maxSubject)

@@ -1,6 +1,7 @@
 package inbox
 
 import (
+	"cmp"
 	"encoding/json"
 	"io"
 	"mime"
@@ -55,6 +56,7 @@ var methods = map[string]method{
 	"conversations.open":    (*Slack).open,
 	"conversations.info":    (*Slack).info,
 	"conversations.history": (*Slack).history,
+	"conversations.list":    (*Slack).listConversations,
 	"conversations.replies": (*Slack).threadReplies,
 	"users.info":            (*Slack).userInfo,
 	"users.lookupByEmail":   (*Slack).lookupByEmail,
@@ -376,6 +378,20 @@ func (s *Slack) info(args url.Values) (map[string]any, *refusal) {
 		return nil, bad
 	}
 	return map[string]any{"channel": c.object()}, nil
+}
+
+// listConversations lists all channels at once: a demo has few. All are public.
+func (s *Slack) listConversations(args url.Values) (map[string]any, *refusal) {
+	list := []map[string]any{}
+	if types := args.Get("types"); types == "" || slices.Contains(strings.Split(types, ","), "public_channel") {
+		for _, c := range s.channels {
+			if c.user == "" {
+				list = append(list, c.object())
+			}
+		}
+	}
+	slices.SortFunc(list, func(a, b map[string]any) int { return cmp.Compare(a["name"].(string), b["name"].(string)) })
+	return map[string]any{"channels": list, "response_metadata": map[string]any{"next_cursor": ""}}, nil
 }
 
 func (c channel) object() map[string]any {

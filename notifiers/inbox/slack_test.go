@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -88,6 +89,28 @@ func TestDirectMessageAndItsEdits(t *testing.T) {
 	if m.Text != "resolved" || m.User != "U01AMIRA" || m.ChannelName != "amira" || m.EditCount != 2 ||
 		m.Edits[0].Text != "parsoid is down" || m.Edits[1].Text != "acknowledged" {
 		t.Errorf("%+v", m)
+	}
+}
+
+func TestChannelsAreListedWithoutDirectMessages(t *testing.T) {
+	b := start(t, nil)
+	b.say(t, "U01AMIRA", text("x"))
+	for types, want := range map[string][]string{"": {"general", "incidents"}, "public_channel,private_channel": {"general", "incidents"}, "im": nil} {
+		var params slack.GetConversationsParameters
+		if types != "" {
+			params.Types = strings.Split(types, ",")
+		}
+		list, next, err := b.api.GetConversations(&params)
+		var names []string
+		for _, c := range list {
+			names = append(names, c.Name)
+			if !c.IsMember {
+				t.Errorf("the app is not in #%s", c.Name)
+			}
+		}
+		if err != nil || next != "" || !slices.Equal(names, want) {
+			t.Errorf("of the types %q: %q, %q, %v; want %q", types, names, next, err, want)
+		}
 	}
 }
 
