@@ -185,8 +185,8 @@ func (s *stepper) reassign(ev Reassign) Answer {
 	case s.practice():
 		return Answer{Kind: Practice}
 	}
-	if _, may := s.may(ev.By, ev.Stranger, ev.TakeOver); !may {
-		return Answer{Kind: NotInChain}
+	if _, refused := s.may(ev.By, ev.Stranger, ev.TakeOver); refused != "" {
+		return Answer{Kind: refused}
 	}
 	step, found := s.target(ev.To)
 	if found.Kind != Done {

@@ -183,6 +183,7 @@ const (
 	Already    AnswerKind = "already"          // By acknowledged it at At
 	Closed     AnswerKind = "closed"           // resolved at At
 	NotInChain AnswerKind = "not_in_chain"     // and did not say take over
+	Volunteer  AnswerKind = "volunteer"        // they are in volunteer teams alone: told, but nobody relies on them
 	MovedOn    AnswerKind = "moved_on"         // the press was for an earlier step
 	NobodyLeft AnswerKind = "nobody_left"      // no step is left to escalate to
 	NotAcked   AnswerKind = "not_acknowledged" // nobody has acknowledged it now

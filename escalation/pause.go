@@ -7,6 +7,7 @@ import (
 
 	"callchain/config"
 	"callchain/routing"
+	"callchain/routing/catalog"
 )
 
 // An acknowledgement and a snooze pause the chain, and both end by themselves.
@@ -126,8 +127,8 @@ func (s *stepper) snooze(ev Snooze) Answer {
 	case s.State == Snoozed && s.SnoozedUntil == ev.Until:
 		return Answer{Kind: Unchanged}
 	}
-	if _, may := s.may(ev.By, ev.Stranger, ev.TakeOver); !may {
-		return Answer{Kind: NotInChain}
+	if _, refused := s.may(ev.By, ev.Stranger, ev.TakeOver); refused != "" {
+		return Answer{Kind: refused}
 	}
 	s.State, s.Ack, s.Exhausted = Snoozed, nil, false
 	s.stopTimers()
@@ -207,10 +208,35 @@ func (s *stepper) unpauseQuietly() {
 	s.StepAt, s.Deadline = s.now, s.now
 }
 
-// may tells whether somebody is in the chain, and whether they may decide.
-func (s *stepper) may(by Actor, stranger, takeOver bool) (member, may bool) {
+// may tells whether somebody is in the chain, and why they may not decide; "" if they may.
+func (s *stepper) may(by Actor, stranger, takeOver bool) (member bool, refused AnswerKind) {
 	member = !stranger && s.inChain(by.Handle)
-	return member, member || takeOver || s.env.Settings.AckPolicy.V == "anyone"
+	switch {
+	case member, s.env.Settings.AckPolicy.V == "anyone":
+		return member, ""
+	case !stranger && s.volunteer(by.Handle):
+		return member, Volunteer
+	case !takeOver:
+		return member, NotInChain
+	}
+	return member, ""
+}
+
+// volunteer tells whether all teams that somebody is in, leads or manages are of
+// volunteers: they are told, and nobody may rely on them.
+func (s *stepper) volunteer(handle string) bool {
+	is := func(p *catalog.Person) bool { return p != nil && p.Handle == handle }
+	some := false
+	for _, t := range s.env.Router.Catalog().Teams() {
+		if !t.Has(handle) && !is(t.Lead) && !is(t.Manager) && !is(t.Director) {
+			continue
+		}
+		if t.MayOwn() {
+			return false
+		}
+		some = true
+	}
+	return some
 }
 
 // declare raises the urgency because somebody says so.

@@ -19,9 +19,9 @@ func (s *stepper) acknowledge(ev Acknowledge) Answer {
 	case s.State == Acknowledged && s.Ack != nil && (s.Ack.Handle == ev.By.Handle || !s.Beside.asks(ev.By.Handle)):
 		return Answer{Kind: Already, By: s.Ack.Actor, At: s.Ack.At}
 	}
-	member, may := s.may(ev.By, ev.Stranger, ev.TakeOver)
-	if !may {
-		return Answer{Kind: NotInChain}
+	member, refused := s.may(ev.By, ev.Stranger, ev.TakeOver)
+	if refused != "" {
+		return Answer{Kind: refused}
 	}
 	s.Ack = &Ack{Actor: ev.By, At: s.now, TookOver: !member}
 	s.lasts(s.Ack)

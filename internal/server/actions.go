@@ -125,6 +125,8 @@ func refusalOf(ev escalation.Event, inc escalation.Incident, answer escalation.A
 	switch answer.Kind {
 	case escalation.NotInChain:
 		return conflict("not_in_chain", by.Handle+" is not in the chain of "+subjectName(inc)+`; send "take_over": true to take it over anyway`)
+	case escalation.Volunteer:
+		return conflict("volunteer", by.Handle+" is in volunteer teams alone, and is not in the chain of "+subjectName(inc)+": say that they are looking with a note; the escalation goes on")
 	case escalation.Closed:
 		if _, resolves := ev.(escalation.ResolveByHand); !resolves {
 			return conflict("resolved", words(answer, by))

@@ -59,6 +59,7 @@ func TestSlackPress(t *testing.T) {
 			"You are not in the chain of parsoid. Take over anyway?", token, true},
 		{"take over", "U03ZOE", "T1", "takeover", token, escalation.Answer{Kind: escalation.Done}, nil, 200, "slack:U03ZOE", "", "", true},
 		{"slack does not tell who", "U09AWAY", "T1", "ack", token, escalation.Answer{Kind: escalation.Done}, nil, 200, "slack:U09AWAY", "", "", true},
+		{"volunteer", "U01ANA", "T1", "ack", token, escalation.Answer{Kind: escalation.Volunteer}, nil, 200, "ana", "the escalation does not stop for them", "", false},
 		{"guest", "U04GUEST", "T1", "ack", token, escalation.Answer{}, nil, 200, "", "Guests", "", false},
 		{"bot", "U05BOT", "T1", "ack", token, escalation.Answer{}, nil, 200, "", "bot", "", false},
 		{"deactivated", "U06GONE", "T1", "ack", token, escalation.Answer{}, nil, 200, "", "deactivated", "", false},

@@ -646,6 +646,7 @@ func TestAPI(t *testing.T) {
 		{"snooze of practice", "POST", one + "/snooze", `{"by":"ana","until":"30m"}`, respondToken, escalation.Practice, 409, "practice"},
 		{"urgency", "POST", one + "/urgency", `{"by":"ana","urgency":"unbreak_now"}`, respondToken, "", 200, ""},
 		{"urgency that is none", "POST", one + "/urgency", `{"by":"ana","urgency":"huge"}`, respondToken, "", 422, "bad_urgency"},
+		{"ack by a volunteer", "POST", one + "/ack", `{"by":"ana","take_over":true}`, respondToken, escalation.Volunteer, 409, "volunteer"},
 		{"urgency that is lower", "POST", one + "/urgency", `{"by":"ana","urgency":"notify"}`, respondToken, escalation.NotHigher, 409, "not_higher"},
 		{"note", "POST", one + "/note", `{"by":"ana","text":"it is the database"}`, respondToken, "", 200, ""},
 		{"note of nothing", "POST", one + "/note", `{"by":"ana","text":" "}`, respondToken, "", 422, "text_missing"},

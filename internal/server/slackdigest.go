@@ -87,6 +87,8 @@ func tally(did []engine.Acknowledged, who escalation.Actor) string {
 			put("recorded; Redis is away, their escalation may still happen", d.Incident.ID)
 		case d.Answer.Kind == escalation.NotInChain:
 			put("not acknowledged, because you are not in their chain: open them and take over there", d.Incident.ID)
+		case d.Answer.Kind == escalation.Volunteer:
+			put("not acknowledged, because the escalation does not stop for volunteers", d.Incident.ID)
 		default:
 			put("as they were", d.Incident.ID)
 		}

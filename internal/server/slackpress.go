@@ -256,6 +256,8 @@ func words(a escalation.Answer, who escalation.Actor) string {
 		return a.By.String() + " acknowledged at " + clock(a.At) + "; nothing changed."
 	case escalation.Closed:
 		return "Already resolved at " + clock(a.At) + "; nothing changed."
+	case escalation.Volunteer:
+		return "Volunteers are told of this, but the escalation does not stop for them. Add a note that you are looking, or ask somebody in the chain to acknowledge. Nothing changed."
 	case escalation.MovedOn:
 		return "This press was for an earlier step; the incident has moved on since. Nothing changed."
 	case escalation.Recorded:
