@@ -39,6 +39,7 @@ func Incident() notifiers.Incident {
 			{Name: "HighErrorRate", StartsAt: Opened, EndsAt: Opened.Add(4 * time.Minute), Labels: []notifiers.Label{{Name: "instance", Value: "pay-3"}}},
 		},
 		Firing: 2, Resolved: 1, OpenedAt: Opened,
+		Step: 1, Round: 1,
 		Paged: []notifiers.Paged{{Name: "jane", SlackID: "U01JANE", As: "incident_response owner of parsoid", At: Opened, Step: 1, Channels: []string{notifiers.Slack, notifiers.Email}}},
 		Next:  &notifiers.Next{At: Opened.Add(10 * time.Minute), Names: []string{"ravi"}, As: "development owner of parsoid"},
 		Notes: []string{"A silence in Alertmanager does not stop this escalation"},
@@ -86,6 +87,7 @@ func Cases() []Case {
 		return in
 	}
 	escalated := with(func(in *notifiers.Incident) {
+		in.Step = 2
 		in.Paged = append(in.Paged, notifiers.Paged{Name: "ravi", SlackID: "U01RAVI", As: "development owner of parsoid", At: Opened.Add(10 * time.Minute), Step: 2, Channels: []string{notifiers.Slack}, Failed: "e-mail: 550 5.1.1 no such user"})
 		in.Next = &notifiers.Next{At: Opened.Add(30 * time.Minute), Names: []string{"mei"}, As: "manager of content-transform"}
 	})
@@ -109,6 +111,7 @@ func Cases() []Case {
 		in.Next = &notifiers.Next{At: Opened.Add(10 * time.Minute), Last: true}
 	})
 	round := with(func(in *notifiers.Incident) {
+		in.Round = 2
 		in.Next = &notifiers.Next{At: Opened.Add(10 * time.Hour), Names: []string{"jane", "amira"}, Again: true}
 	})
 	snoozed := with(func(in *notifiers.Incident) {
@@ -131,7 +134,7 @@ func Cases() []Case {
 		in.Firing, in.Truncated = 200, 17
 	})
 	test := notifiers.Incident{
-		ID: "00-test", Revision: 1, State: notifiers.Triggered, Urgency: config.Page, Test: true, Name: "test page", OpenedAt: Opened, Token: "v1|00-test|1",
+		ID: "00-test", Revision: 1, State: notifiers.Triggered, Urgency: config.Page, Test: true, Name: "jane", OpenedAt: Opened, Token: "v1|00-test|1",
 	}
 	notify := with(func(in *notifiers.Incident) {
 		in.Urgency, in.Paged, in.Next, in.Notes = config.Notify, nil, nil, nil
@@ -185,6 +188,7 @@ func Cases() []Case {
 		{"page escalated past", edited(To(notifiers.Page, Jane(), escalated))},
 		{"page last step", To(notifiers.Page, lastYou, last)},
 		{"page second round", To(notifiers.Page, againYou, round)},
+		{"page of the round before", edited(To(notifiers.Page, Ravi(), round))},
 		{"page exhausted", edited(To(notifiers.Page, Jane(), exhausted))},
 		{"page on hold", edited(To(notifiers.Page, Jane(), held))},
 		{"told on hold", reply(To(notifiers.Told, Jane(), held))},
