@@ -236,7 +236,8 @@ func Cases() []Case {
 		{"board read only", readOnly},
 		{"digest", Storm(14)},
 		{"digest in part answered", edited(answered(Storm(14)))},
-		{"digest that is over", edited(over(Storm(14)))},
+		{"digest that is answered", edited(over(Storm(14), notifiers.Acknowledged))},
+		{"digest that is over", edited(over(Storm(14), notifiers.Resolved))},
 		{"digest of many", edited(Storm(212))},
 		{"digest that rings", reply(rings(Storm(17), 3))},
 		{"digest that reminds", reply(again(Storm(14)))},
@@ -277,11 +278,11 @@ func answered(m notifiers.Message) notifiers.Message {
 	return m
 }
 
-// over is a digest of which none does.
-func over(m notifiers.Message) notifiers.Message {
+// over is a digest of which none does, each being in the given state.
+func over(m notifiers.Message, state notifiers.State) notifiers.Message {
 	s := m.Digest
 	for i := range s.Named {
-		s.Named[i].State, s.Named[i].By = notifiers.Acknowledged, "ravi"
+		s.Named[i].State, s.Named[i].By = state, "ravi"
 	}
 	m.Incident.State, m.You.AckURL = notifiers.Resolved, ""
 	s.Open, s.Asks, s.Over, s.Token, s.Next, s.NextID = 0, 0, true, "", nil, ""
