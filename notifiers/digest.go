@@ -2,6 +2,7 @@ package notifiers
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -16,8 +17,10 @@ const maxStormTitle = 70
 func stormHeadline(s *Storm) string {
 	incidents := count(s.Total, "incident", "incidents")
 	switch {
+	case s.Over && s.answered():
+		return "ANSWERED - alert storm: nothing of " + incidents + " waits for an answer"
 	case s.Over:
-		return "OVER - alert storm: nothing left to answer of " + incidents
+		return "OVER - alert storm of " + incidents
 	case s.New > 0:
 		return fmt.Sprintf("ALERT STORM grows - %d more, %d open", s.New, s.Open)
 	case s.Again:
@@ -26,6 +29,12 @@ func stormHeadline(s *Storm) string {
 		return fmt.Sprintf("ALERT STORM - %d of %s open", s.Open, incidents)
 	}
 	return "ALERT STORM - " + count(s.Total, "more incident pages you", "more incidents page you")
+}
+
+// answered tells whether some of it may fire on, since people only acknowledged or
+// snoozed it.
+func (s *Storm) answered() bool {
+	return slices.ContainsFunc(s.Named, func(n Named) bool { return n.State == Acknowledged || n.State == Snoozed })
 }
 
 // stormSentence is a digest in one line, for the notification on a phone.
@@ -57,10 +66,12 @@ func StormLead(m Message) string {
 	switch {
 	case s == nil:
 		return ""
+	case s.Over && s.answered():
+		return "Nothing here pages you any more. What is acknowledged or snoozed may fire on: its line says who has it."
 	case s.Over:
-		return "All of it is acknowledged or resolved. You need do nothing."
+		return "Nothing here pages you any more. You need do nothing."
 	}
-	return fmt.Sprintf("You were paged for %s within a minute. What came beyond is named here and gets no message of its own; "+
+	return fmt.Sprintf("%s paged you within a minute. The others are listed here and get no message of their own; "+
 		"each escalates by itself, as if it had paged you alone.", count(s.Limit, "incident", "incidents"))
 }
 

@@ -217,6 +217,8 @@ type Incident struct {
 	SnoozedUntil time.Time // of the snoozed state
 	Flapping     bool      // it fires again and again, and pages no more for that
 
+	Step  int      // of the chain, that is asked now or was last, from 1; 0: none
+	Round int      // of that step, from 1
 	Paged []Paged  // everybody paged so far, first time each, in order
 	Next  *Next    // what happens without an answer; nil when nothing will
 	Notes []string // further sentences of ours: a silence does not stop this, and the like

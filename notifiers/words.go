@@ -41,8 +41,11 @@ func name(in Incident) string {
 	if n == "" {
 		n = "unknown service"
 	}
-	if in.Drill {
+	switch {
+	case in.Drill:
 		return "DRILL " + n
+	case in.Test:
+		return "test page for " + n
 	}
 	return n
 }
@@ -75,8 +78,8 @@ func StateWord(m Message) string {
 		return "NOBODY ANSWERED"
 	case in.Flapping:
 		return "FLAPPING"
-	case m.You == nil && lastStep(in) > 1:
-		return fmt.Sprintf("ESCALATED to step %d", lastStep(in))
+	case m.You == nil && (in.Round > 1 || in.Round == 1 && in.Step > 1):
+		return "ESCALATED to " + reached(in)
 	case m.Kind != Reminder && past(m):
 		return "ESCALATED"
 	}
@@ -103,7 +106,7 @@ func Headline(m Message) string {
 	word := StateWord(m)
 	switch {
 	case word == "TEST":
-		return "TEST - you asked for a test page"
+		return "TEST - nothing is broken"
 	case m.Kind == Reminder && (m.Incident.State == Triggered || beside(m)):
 		word = "STILL " + word
 	case m.Kind == Question && m.Incident.State == Acknowledged:
@@ -141,7 +144,7 @@ func Sentence(m Message) string {
 	}
 	id := Clean(in.ID, maxName)
 	if in.Test && in.State == Triggered {
-		return fmt.Sprintf("Test page %s: you asked for a test page. Press Acknowledge to finish.", id)
+		return fmt.Sprintf("Test page %s: nothing is broken. Press Acknowledge to finish it.", id)
 	}
 	subject := fmt.Sprintf("%s: %s", id, What(in))
 	switch {
@@ -202,7 +205,7 @@ func Status(m Message) string {
 	case in.Flapping:
 		return "It fires again and again: it pages no more for that. Acknowledge it to take it on."
 	case m.Kind != Reminder && past(m):
-		return "This went on to step " + fmt.Sprint(lastStep(in)) + ". You can still acknowledge it."
+		return "This went on to " + reached(in) + ". You can still acknowledge it."
 	case in.Urgency != "" && !in.Urgency.Pages() && len(in.Paged) == 0:
 		return "Nobody is paged for this."
 	}
@@ -662,15 +665,16 @@ func beside(m Message) bool {
 // past tells whether the chain went on after it had asked the reader. Who was
 // asked by hand has no place in it.
 func past(m Message) bool {
-	return m.You != nil && m.You.Steps > 0 && m.You.Step > 0 && lastStep(m.Incident) > m.You.Step
+	in, you := m.Incident, m.You
+	return you != nil && you.Steps > 0 && you.Step > 0 && (in.Round > you.Round || in.Round == you.Round && in.Step > you.Step)
 }
 
-func lastStep(in Incident) int {
-	last := 0
-	for _, p := range in.Paged {
-		last = max(last, p.Step)
+// reached is the step that the chain is at.
+func reached(in Incident) string {
+	if in.Round > 1 {
+		return fmt.Sprintf("step %d, round %d", in.Step, in.Round)
 	}
-	return last
+	return fmt.Sprintf("step %d", in.Step)
 }
 
 func step(y *You) string {

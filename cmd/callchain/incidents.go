@@ -212,7 +212,7 @@ func (inc *incident) nextWords() string {
 func (inc *incident) stateWords() string {
 	words := inc.State
 	if inc.SnoozedUntil != nil {
-		words += " until " + inc.SnoozedUntil.UTC().Format("15:04")
+		words += " until " + inc.SnoozedUntil.UTC().Format("15:04 UTC")
 	}
 	if inc.Flapping {
 		words += ", flapping"

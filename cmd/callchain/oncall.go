@@ -100,6 +100,9 @@ func readOnCall(file string, expand bool, names []string, at time.Time, stderr i
 
 func unknownTeam(c *catalog.Catalog, name string) string {
 	text := fmt.Sprintf("the catalog has no team %q", clean(name))
+	if c.Service(name) != nil {
+		return text + ", but a service: ask callchain whois " + clean(name)
+	}
 	if near := whois.Similar(c, name); len(near) > 0 {
 		text += "; did you mean " + strings.Join(near, ", ") + "?"
 	}

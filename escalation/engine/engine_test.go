@@ -732,3 +732,28 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("%s: %s", p.Metric, p.Text)
 	}
 }
+
+// Who is asked anew in the second round is not told that it went on without them.
+func TestPageOfTheSecondRound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, mem.New(), &fake{}, &fake{})
+		if err := b.Webhook(t.Context(), "main", webhook("Down", "parsoid", "page", true, time.Now())); err != nil {
+			t.Fatal(err)
+		}
+		asked := false
+		for range 24 {
+			time.Sleep(10 * time.Minute)
+			for _, p := range b.slack.heard("ana").pages {
+				if p.You.Round == 2 && !asked {
+					asked = true
+					if word := notifiers.StateWord(p.Message); word != "FIRING" || p.Incident.Step != p.You.Step || p.Incident.Round != 2 {
+						t.Errorf("the page of step %d, round %d begins with %s (the incident is at step %d, round %d)", p.You.Step, p.You.Round, word, p.Incident.Step, p.Incident.Round)
+					}
+				}
+			}
+		}
+		if !asked {
+			t.Error("there was no second round")
+		}
+	})
+}

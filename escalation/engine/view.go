@@ -366,6 +366,7 @@ func who(v *notifiers.Incident, snap *Snapshot, inc *escalation.Incident) {
 	if inc.ClosedBy != nil {
 		v.By, v.ByVia, v.ByAt = inc.ClosedBy.String(), inc.ClosedBy.Via, inc.ClosedAt.Time()
 	}
+	v.Step, v.Round = inc.Position, inc.Round
 	for _, p := range inc.Paged {
 		paged := notifiers.Paged{Name: p.Handle, As: as(inc, p.As), At: p.At.Time(), Step: p.Step, Failed: p.Failed}
 		if person := snap.Catalog.Person(p.Handle); person != nil {

@@ -235,7 +235,9 @@ func (l look) channels(ctx context.Context, s *section) {
 		}
 		good++
 	}
-	s.notef("Slack: %d of %s can be posted to", good, count(len(wanted), "channel named", "channels named"))
+	if err == nil || good > 0 {
+		s.notef("Slack: %d of %s can be posted to", good, count(len(wanted), "channel named", "channels named"))
+	}
 	if err != nil && (!slack.MissingScope(err) || !l.who.Told) {
 		s.warnf(wanted[0].Pos, "%s: whether Slack has the channels was not checked: %v", wanted[0].what, err)
 	}

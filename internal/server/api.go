@@ -469,7 +469,11 @@ func (s *Server) onCall(r *http.Request, v *view) (any, error) {
 		for _, name := range q["team"] {
 			t := v.Catalog.Team(name)
 			if t == nil {
-				return nil, fail(http.StatusNotFound, "not_found", fmt.Sprintf("the catalog has no team %q", name))
+				text := fmt.Sprintf("the catalog has no team %q", name)
+				if v.Catalog.Service(name) != nil {
+					text += ", but a service: ask callchain whois " + name
+				}
+				return nil, fail(http.StatusNotFound, "not_found", text)
 			}
 			teams = append(teams, t)
 		}

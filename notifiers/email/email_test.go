@@ -92,7 +92,7 @@ func TestMails(t *testing.T) {
 
 func TestAcknowledgementLink(t *testing.T) {
 	with := map[string]bool{"page": true, "page second step": true, "page last step": true, "page second round": true, "page many alerts": true,
-		"page test": true, "page drill": true, "reminder": true, "question": true, "page to one asked besides": true, "reminder to one asked besides": true, "page flapping": true, "page by hand of what wakes nobody": true, "page unowned": true, "page escalated past": true, "page exhausted": true, "page snoozed": true, "page on hold": true,
+		"page test": true, "page drill": true, "reminder": true, "question": true, "page to one asked besides": true, "reminder to one asked besides": true, "page flapping": true, "page by hand of what wakes nobody": true, "page unowned": true, "page escalated past": true, "page of the round before": true, "page exhausted": true, "page snoozed": true, "page on hold": true,
 		"digest": true, "digest in part answered": true, "digest of many": true, "digest that rings": true, "digest that reminds": true}
 	for _, c := range notifierstest.Cases() {
 		t.Run(c.Name, func(t *testing.T) {

@@ -39,6 +39,7 @@ func Incident() notifiers.Incident {
 			{Name: "HighErrorRate", StartsAt: Opened, EndsAt: Opened.Add(4 * time.Minute), Labels: []notifiers.Label{{Name: "instance", Value: "pay-3"}}},
 		},
 		Firing: 2, Resolved: 1, OpenedAt: Opened,
+		Step: 1, Round: 1,
 		Paged: []notifiers.Paged{{Name: "jane", SlackID: "U01JANE", As: "incident_response owner of parsoid", At: Opened, Step: 1, Channels: []string{notifiers.Slack, notifiers.Email}}},
 		Next:  &notifiers.Next{At: Opened.Add(10 * time.Minute), Names: []string{"ravi"}, As: "development owner of parsoid"},
 		Notes: []string{"A silence in Alertmanager does not stop this escalation"},
@@ -86,6 +87,7 @@ func Cases() []Case {
 		return in
 	}
 	escalated := with(func(in *notifiers.Incident) {
+		in.Step = 2
 		in.Paged = append(in.Paged, notifiers.Paged{Name: "ravi", SlackID: "U01RAVI", As: "development owner of parsoid", At: Opened.Add(10 * time.Minute), Step: 2, Channels: []string{notifiers.Slack}, Failed: "e-mail: 550 5.1.1 no such user"})
 		in.Next = &notifiers.Next{At: Opened.Add(30 * time.Minute), Names: []string{"mei"}, As: "manager of content-transform"}
 	})
@@ -109,6 +111,7 @@ func Cases() []Case {
 		in.Next = &notifiers.Next{At: Opened.Add(10 * time.Minute), Last: true}
 	})
 	round := with(func(in *notifiers.Incident) {
+		in.Round = 2
 		in.Next = &notifiers.Next{At: Opened.Add(10 * time.Hour), Names: []string{"jane", "amira"}, Again: true}
 	})
 	snoozed := with(func(in *notifiers.Incident) {
@@ -131,7 +134,7 @@ func Cases() []Case {
 		in.Firing, in.Truncated = 200, 17
 	})
 	test := notifiers.Incident{
-		ID: "00-test", Revision: 1, State: notifiers.Triggered, Urgency: config.Page, Test: true, Name: "test page", OpenedAt: Opened, Token: "v1|00-test|1",
+		ID: "00-test", Revision: 1, State: notifiers.Triggered, Urgency: config.Page, Test: true, Name: "jane", OpenedAt: Opened, Token: "v1|00-test|1",
 	}
 	notify := with(func(in *notifiers.Incident) {
 		in.Urgency, in.Paged, in.Next, in.Notes = config.Notify, nil, nil, nil
@@ -185,6 +188,7 @@ func Cases() []Case {
 		{"page escalated past", edited(To(notifiers.Page, Jane(), escalated))},
 		{"page last step", To(notifiers.Page, lastYou, last)},
 		{"page second round", To(notifiers.Page, againYou, round)},
+		{"page of the round before", edited(To(notifiers.Page, Ravi(), round))},
 		{"page exhausted", edited(To(notifiers.Page, Jane(), exhausted))},
 		{"page on hold", edited(To(notifiers.Page, Jane(), held))},
 		{"told on hold", reply(To(notifiers.Told, Jane(), held))},
@@ -232,7 +236,8 @@ func Cases() []Case {
 		{"board read only", readOnly},
 		{"digest", Storm(14)},
 		{"digest in part answered", edited(answered(Storm(14)))},
-		{"digest that is over", edited(over(Storm(14)))},
+		{"digest that is answered", edited(over(Storm(14), notifiers.Acknowledged))},
+		{"digest that is over", edited(over(Storm(14), notifiers.Resolved))},
 		{"digest of many", edited(Storm(212))},
 		{"digest that rings", reply(rings(Storm(17), 3))},
 		{"digest that reminds", reply(again(Storm(14)))},
@@ -273,11 +278,11 @@ func answered(m notifiers.Message) notifiers.Message {
 	return m
 }
 
-// over is a digest of which none does.
-func over(m notifiers.Message) notifiers.Message {
+// over is a digest of which none does, each being in the given state.
+func over(m notifiers.Message, state notifiers.State) notifiers.Message {
 	s := m.Digest
 	for i := range s.Named {
-		s.Named[i].State, s.Named[i].By = notifiers.Acknowledged, "ravi"
+		s.Named[i].State, s.Named[i].By = state, "ravi"
 	}
 	m.Incident.State, m.You.AckURL = notifiers.Resolved, ""
 	s.Open, s.Asks, s.Over, s.Token, s.Next, s.NextID = 0, 0, true, "", nil, ""

@@ -57,7 +57,7 @@ func TestControls(t *testing.T) {
 	const firing = "ack escalate [escalate_to reassign snooze disown declare]"
 	const mine = "unack resolve note [escalate_to reassign snooze disown declare]"
 	want := map[string]string{
-		"page": firing, "page second step": firing, "page escalated past": firing, "page last step": firing, "page second round": firing,
+		"page": firing, "page second step": firing, "page escalated past": firing, "page of the round before": firing, "page last step": firing, "page second round": firing,
 		"page on hold": firing, "page flapping": firing, "page unowned": firing, "reminder": firing,
 		"page exhausted":   "ack [escalate_to reassign snooze disown declare]",
 		"page many alerts": "ack escalate [escalate_to reassign snooze disown]", // is unbreak now
@@ -123,7 +123,7 @@ func TestNoMenuForALongToken(t *testing.T) {
 // TestBoardMentions: people with a known id are mentioned, the others named.
 func TestBoardMentions(t *testing.T) {
 	in := notifierstest.Incident()
-	in.Paged = append(in.Paged, notifiers.Paged{Name: "Mei <!here>", As: "manager", Step: 2})
+	in.Paged, in.Step = append(in.Paged, notifiers.Paged{Name: "Mei <!here>", As: "manager", Step: 2}), 2
 	m := notifierstest.To(notifiers.Board, nil, in)
 	m.Usergroup = "S0CTT"
 	all := blocksText(t, render(m))
