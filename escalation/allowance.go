@@ -29,10 +29,12 @@ func (a Allowance) Wait(bucket string, r Rate, reserve int, now Instant) time.Du
 		missing := time.Duration(full-now) * time.Millisecond
 		wait = missing + r.Every - time.Duration(r.Burst-reserve)*r.Every
 	}
-	if hold := a.Holds[bucket]; hold > now {
-		wait = max(wait, time.Duration(hold-now)*time.Millisecond)
-	}
-	return max(wait, 0)
+	return max(wait, a.Held(bucket, now))
+}
+
+// Held is how long the channel wants to hear nothing of a bucket; 0 when it does not say so.
+func (a Allowance) Held(bucket string, now Instant) time.Duration {
+	return max(0, time.Duration(a.Holds[bucket]-now)*time.Millisecond)
 }
 
 // Spend takes n of a bucket, whether they are there or not.

@@ -33,6 +33,7 @@ const (
 type weight struct {
 	bucket  string
 	rate    escalation.Rate
+	urgent  bool // it takes what is not there as well: Slack itself says when that is too much
 	reserve int
 	least   time.Duration // how long it is put off at least when it has to wait
 }
@@ -52,11 +53,9 @@ func weigh(inc *escalation.Incident, d *escalation.Delivery) weight {
 	}
 	w := weight{bucket: posts, rate: postRate}
 	switch d.Kind {
-	case escalation.DigestDelivery:
-	case escalation.PageDelivery:
-		if d.Position > 1 || d.Round > 1 {
-			w.reserve = 4
-		}
+	case escalation.DigestDelivery, escalation.PageDelivery:
+		// Slack does not say where its limit is. Nobody sleeps on for our guess of it.
+		w.urgent = true
 	case escalation.ReminderDelivery, escalation.ToldDelivery, escalation.QuestionDelivery:
 		w.reserve = 4
 	case escalation.BoardDelivery, escalation.NoticeDelivery, escalation.ReportDelivery:
@@ -87,7 +86,10 @@ func (a *allowance) take(inc *escalation.Incident, d *escalation.Delivery, now e
 	talk := conversation(*d)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	wait := a.known.Wait(w.bucket, w.rate, w.reserve, now)
+	wait := a.known.Held(w.bucket, now)
+	if !w.urgent {
+		wait = a.known.Wait(w.bucket, w.rate, w.reserve, now)
+	}
 	if w.bucket == posts {
 		wait = max(wait, a.known.Wait(talk, talkRate, 0, now))
 	}

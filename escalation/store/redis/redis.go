@@ -166,7 +166,8 @@ func newStore(o Options) (*Store, error) {
 		}
 		l.outbox = make(chan *parcel)
 		for range senderCount {
-			s.senders.Go(func() { s.send(l) })
+			outbox := l.outbox
+			s.senders.Go(func() { s.send(l, outbox) })
 		}
 	}
 	s.settling.level, s.settling.within, s.settling.most = o.Durability, replicaWithin, replicaWithin+50*time.Millisecond
@@ -399,12 +400,12 @@ func (s *Store) ask(ctx context.Context, r run) (*goredis.Cmd, error) {
 var errNotSent = errors.New("not sent")
 
 // send takes whatever is waiting to the server, again and again.
-func (s *Store) send(l *lane) {
+func (s *Store) send(l *lane, outbox <-chan *parcel) {
 	const most = 128
 	batch := make([]*parcel, 0, most)
 	for {
 		select {
-		case p := <-l.outbox:
+		case p := <-outbox:
 			batch = append(batch[:0], p)
 		case <-s.closing.Done():
 			return
@@ -412,7 +413,7 @@ func (s *Store) send(l *lane) {
 	waiting:
 		for len(batch) < most {
 			select {
-			case p := <-l.outbox:
+			case p := <-outbox:
 				batch = append(batch, p)
 			default:
 				break waiting
