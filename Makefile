@@ -54,7 +54,7 @@ build: ## ./callchain: one static, stripped binary
 test: ## all tests, with the race detector, against real neighbours
 	.ci/setup test
 	$(BIN)/gotestsum --format pkgname --hide-summary=skipped -- \
-		-race -shuffle=on -timeout 9m $(TESTFLAGS) $(PKG)
+		-race -shuffle=on -timeout 20m $(TESTFLAGS) $(PKG)
 
 .PHONY: test-long
 test-long: ## the same with more incidents, then many more seeds and cases of every property, then longer fuzzing
