@@ -152,7 +152,7 @@ func (a *allowance) hold(d *escalation.Delivery, wait time.Duration, now escalat
 // How soon processes tell each other what they spent, and how often they listen.
 const (
 	tellEvery = 100 * time.Millisecond
-	hearEvery = time.Second
+	hearEvery = 15 * time.Second // who spends hears at once
 )
 
 // runSharing tells the other processes what was spent, and hears what they have,

@@ -90,13 +90,18 @@ type castaway struct {
 
 func startCastaway(t *testing.T, st store.Store, dir string) *castaway {
 	t.Helper()
+	return startCastawayWith(t, st, mem.New(), dir)
+}
+
+func startCastawayWith(t *testing.T, st, scratch store.Store, dir string) *castaway {
+	t.Helper()
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	j, err := journal.Open(dir, 1<<20, log)
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := &castaway{slack: &fake{}, email: &fake{}, journal: j, registry: prometheus.NewRegistry()}
-	c.Engine = New(Config{Store: st, Registerer: c.registry, Logger: log, Island: &Island{Journal: j, Scratch: mem.New()}},
+	c.Engine = New(Config{Store: st, Registerer: c.registry, Logger: log, Island: &Island{Journal: j, Scratch: scratch}},
 		snapshot(t, map[string]Channel{notifiers.Slack: c.slack, notifiers.Email: c.email}))
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
@@ -713,13 +718,14 @@ func TestBeatsOnTheIsland(t *testing.T) {
 // wedge lets something happen between the journal and the scratch store, once.
 type wedge struct {
 	*mem.Store
-	between func(store.Txn)
+	between atomic.Pointer[func(store.Txn)]
 }
 
 func (s *wedge) Commit(ctx context.Context, txn store.Txn) error {
-	if between := s.between; between != nil && len(txn.Writes) > 2 {
-		s.between = nil
-		between(txn)
+	if len(txn.Writes) > 2 {
+		if between := s.between.Swap(nil); between != nil {
+			(*between)(txn)
+		}
 	}
 	return s.Store.Commit(ctx, txn)
 }
@@ -730,9 +736,8 @@ func (s *wedge) Commit(ctx context.Context, txn store.Txn) error {
 func TestIslandKeepsTheIDsItTells(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := &outage{Store: mem.New()}
-		c := startCastaway(t, st, t.TempDir())
 		scratch := &wedge{Store: mem.New()}
-		c.island.inner.store = inMemory{scratch, st}
+		c := startCastawayWith(t, st, scratch, t.TempDir())
 		st.away.Store(true)
 		began := time.Now()
 		w := webhook("Slow", "parsoid", "page", true, began)
@@ -748,16 +753,17 @@ func TestIslandKeepsTheIDsItTells(t *testing.T) {
 			a.Labels = map[string]string{"alertname": "Slow", "service": service, "severity": "page", "n": service}
 			w.Alerts = append(w.Alerts, a)
 		}
-		scratch.between = func(txn store.Txn) {
+		between := func(store.Txn) {
 			time.Sleep(time.Second)
 			if _, _, err := c.island.inner.Do(t.Context(), known, escalation.Acknowledge{By: ana}); err != nil {
 				t.Error(err)
 			}
 		}
+		scratch.between.Store(&between)
 		if err := c.Webhook(t.Context(), "main", w); err != nil {
 			t.Fatal(err)
 		}
-		if scratch.between != nil {
+		if scratch.between.Load() != nil {
 			t.Fatal("nobody was faster: the test shows nothing")
 		}
 		time.Sleep(2 * time.Second)
