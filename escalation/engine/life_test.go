@@ -209,12 +209,12 @@ func TestDisownIsForItsStep(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		inc := only(t, b.Engine)
-		st.once.Store(true)
 		st.first = func() {
 			if _, _, err := b.Do(context.Background(), inc.ID, escalation.Escalate{By: escalation.Actor{Handle: "ben"}}); err != nil {
 				t.Error(err)
 			}
 		}
+		st.once.Store(true)
 		if _, _, err := b.Do(t.Context(), inc.ID, escalation.Disown{By: escalation.Actor{Handle: "ana"}}); err != nil {
 			t.Fatal(err)
 		}
@@ -232,7 +232,7 @@ type rival struct {
 }
 
 func (s *rival) Commit(ctx context.Context, txn store.Txn) error {
-	if s.once.CompareAndSwap(true, false) {
+	if store.LaneOf(ctx) == store.People && s.once.CompareAndSwap(true, false) {
 		s.first()
 	}
 	return s.Store.Commit(ctx, txn)
